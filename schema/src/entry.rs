@@ -1,0 +1,213 @@
+//! The entry: one operation in a device log, and the leaf of its Merkle tree.
+//!
+//! A leaf covers the *digest* of the payload, not the payload, so that a payload may be withheld, pruned or
+//! erased while the log still verifies. Fields and their order are written down in `docs/format.md`.
+
+use crate::cbor::{self, CborError};
+use crate::ids::{Actor, Collection, Digest, Incarnation, LogId, ObjectId, OperationId};
+use crate::limits;
+use crate::units::{LogSeq, UnixMicros};
+use minicbor::{Decode, Encode};
+
+/// The version of the entry format that this code writes.
+pub const ENTRY_VERSION: u8 = 1;
+
+/// What an entry does. A number from 1 to 65,535; unknown ones block their object, never their log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct EntryKind(#[n(0)] pub u16);
+
+impl EntryKind {
+    /// The first entry of a workspace: names the owner, holds the first manifests and policy bundle.
+    pub const GENESIS: Self = Self(1);
+    /// A device joins, leaves, or changes its role.
+    pub const MEMBER: Self = Self(2);
+    /// A policy bundle.
+    pub const BUNDLE: Self = Self(3);
+    /// A collection's manifest.
+    pub const MANIFEST: Self = Self(4);
+    /// A new workspace key.
+    pub const KEY_EPOCH: Self = Self(5);
+    /// The 16 random bytes from which this device's Automerge actor follows until its store is opened again.
+    pub const SESSION: Self = Self(6);
+    /// An Automerge change to one object; the object's birth when its incarnation is the change's own hash.
+    pub const EDIT: Self = Self(16);
+    /// An object is deleted.
+    pub const TOMBSTONE: Self = Self(17);
+    /// A checkpoint somebody asked for.
+    pub const CHECKPOINT: Self = Self(32);
+
+    /// Whether the entry is part of the governance chain.
+    #[must_use]
+    pub const fn is_governance(self) -> bool {
+        matches!(self, Self::GENESIS | Self::MEMBER | Self::BUNDLE | Self::MANIFEST | Self::KEY_EPOCH)
+    }
+
+    /// Whether this code knows what the entry means.
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        self.is_governance() || matches!(self, Self::SESSION | Self::EDIT | Self::TOMBSTONE | Self::CHECKPOINT)
+    }
+
+    /// A word for people.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::GENESIS => "genesis",
+            Self::MEMBER => "member",
+            Self::BUNDLE => "bundle",
+            Self::MANIFEST => "manifest",
+            Self::KEY_EPOCH => "key-epoch",
+            Self::SESSION => "session",
+            Self::EDIT => "edit",
+            Self::TOMBSTONE => "tombstone",
+            Self::CHECKPOINT => "checkpoint",
+            _ => "unknown",
+        }
+    }
+}
+
+/// The object an entry is about.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Subject {
+    /// Its collection.
+    #[n(0)]
+    pub collection: Collection,
+    /// Its id.
+    #[n(1)]
+    pub object: ObjectId,
+    /// Which of its lives.
+    #[n(2)]
+    pub incarnation: Incarnation,
+}
+
+/// How far a writer had read another log: evidence, never a precondition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Seen {
+    /// The log.
+    #[n(0)]
+    pub log: LogId,
+    /// How many of its entries.
+    #[n(1)]
+    pub size: LogSeq,
+    /// The root of the tree over them.
+    #[n(2)]
+    pub root: Digest,
+}
+
+/// One operation of a device log.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Entry {
+    /// [`ENTRY_VERSION`].
+    #[n(0)]
+    pub version: u8,
+    /// What it does.
+    #[n(1)]
+    pub kind: EntryKind,
+    /// Its id; ids grow strictly along a log.
+    #[n(2)]
+    pub operation: OperationId,
+    /// Hybrid time: the writer's clock, moved forward where needed so that it grows strictly along the log.
+    #[n(3)]
+    pub time: UnixMicros,
+    /// Who did it.
+    #[n(4)]
+    pub actor: Actor,
+    /// The object it is about, if any.
+    #[n(5)]
+    pub subject: Option<Subject>,
+    /// The caller's own key, under which a repeated call is the same operation.
+    #[n(6)]
+    pub idempotency_key: Option<String>,
+    /// Whether running it again is harmless in the caller's judgement.
+    #[n(7)]
+    pub replay_safe: bool,
+    /// Of an edit, the Automerge change hash over the uncompressed chunk; else SHA-256 of the payload.
+    #[n(8)]
+    pub payload_digest: Digest,
+    /// Length of the payload in bytes.
+    #[n(9)]
+    pub payload_len: u32,
+    /// Operations needed beyond Automerge's own dependencies: the only order across objects there is.
+    #[n(10)]
+    pub requires: Vec<OperationId>,
+    /// What changed, since this log's previous entry, in what its writer had read of others.
+    #[n(11)]
+    pub seen: Vec<Seen>,
+    /// The heads of the governance chain it was written under; they never go back within a log.
+    #[n(12)]
+    pub governance: Vec<Digest>,
+    /// The document heads the author says the edit was based on, where the caller named them.
+    #[n(13)]
+    pub base: Option<Vec<Digest>>,
+}
+
+impl Entry {
+    /// The canonical bytes: the Merkle leaf is `SHA-256(0x00 || bytes)` (RFC 6962 section 2.1).
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cbor::encode(self)
+    }
+
+    /// Reads canonical bytes and checks every bound of the format.
+    ///
+    /// # Errors
+    /// When the bytes are not the canonical encoding of an entry within the limits.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CborError> {
+        let entry: Self = cbor::decode("entry", bytes, limits::ENTRY_BYTES)?;
+        entry.check()?;
+        Ok(entry)
+    }
+
+    /// Checks every bound of the format.
+    ///
+    /// # Errors
+    /// Names the rule that is broken.
+    pub fn check(&self) -> Result<(), CborError> {
+        let invalid = |rule| Err(CborError::Invalid { what: "entry", rule });
+        let ascending = |digests: &[Digest]| digests.is_sorted_by(|a, b| a < b);
+        if self.version != ENTRY_VERSION {
+            return invalid("unknown version");
+        }
+        if self.requires.len() > limits::REFERENCES || self.seen.len() > limits::REFERENCES {
+            return invalid("too many references");
+        }
+        if self.governance.len() > limits::REFERENCES || !ascending(&self.governance) {
+            return invalid("governance heads must be few, sorted and distinct");
+        }
+        if self.base.as_ref().is_some_and(|base| base.len() > limits::REFERENCES || !ascending(base)) {
+            return invalid("base heads must be few, sorted and distinct");
+        }
+        if self.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > limits::ID_BYTES) {
+            return invalid("an idempotency key has 1 to 128 bytes");
+        }
+        let limit = if self.kind == EntryKind::EDIT { limits::CHANGE_BYTES } else { limits::RECORD_BYTES };
+        if self.payload_len as usize > limit {
+            return invalid("payload too large");
+        }
+        let about_object = matches!(self.kind, EntryKind::EDIT | EntryKind::TOMBSTONE);
+        if self.kind.is_known() && about_object != self.subject.is_some() {
+            return invalid("edits and tombstones have a subject, other kinds have none");
+        }
+        Ok(())
+    }
+
+    /// Whether the entry creates its object: its payload's hash is the incarnation it names.
+    #[must_use]
+    pub fn is_birth(&self) -> bool {
+        self.kind == EntryKind::EDIT
+            && self.subject.as_ref().is_some_and(|s| s.incarnation.0 == self.payload_digest.0)
+    }
+}
+
+/// The payload of a [`EntryKind::TOMBSTONE`]: which state of the object its author deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Tombstone {
+    /// The document heads at the time: edits that are not among their ancestors survive it.
+    #[n(0)]
+    pub heads: Vec<Digest>,
+}

@@ -1,0 +1,62 @@
+//! Every bound of the product in one place, each with its reason. Checked before allocating.
+
+/// One Automerge change, encoded: a larger one is slow to review and blocks its log while it travels.
+pub const CHANGE_BYTES: usize = 1 << 20;
+/// Operations in one change: run-length coding lets 111 bytes claim millions, so bytes do not bound it.
+pub const CHANGE_OPS: u64 = 100_000;
+/// One saved document.
+pub const DOCUMENT_BYTES: usize = 64 << 20;
+/// Operations in one document: loading is linear in them.
+pub const DOCUMENT_OPS: u64 = 1_000_000;
+/// One entry, encoded, without its payload.
+pub const ENTRY_BYTES: usize = 64 << 10;
+/// A payload that is not a change: governance, tombstones.
+pub const RECORD_BYTES: usize = 256 << 10;
+/// Entries in one segment, and in one group commit, since each commit is one signed unit.
+pub const SEGMENT_ENTRIES: usize = 4_096;
+/// Payload bytes in one group commit, unless a single operation is larger: a commit must fit a segment.
+pub const COMMIT_BYTES: usize = CHANGE_BYTES;
+/// A segment as it travels: the largest change that does not compress, its entry and the seal.
+pub const SEGMENT_SEALED_BYTES: usize = CHANGE_BYTES + (128 << 10);
+/// A segment decompressed.
+pub const SEGMENT_OPEN_BYTES: usize = 8 << 20;
+/// A frame of the control stream.
+pub const CONTROL_BYTES: usize = 256 << 10;
+/// A frame of a log stream: a sealed segment and its header.
+pub const LOG_FRAME_BYTES: usize = SEGMENT_SEALED_BYTES + (16 << 10);
+/// Object and idempotency ids, collection names, actor ids.
+pub const ID_BYTES: usize = 128;
+/// A path inside an object.
+pub const PATH_BYTES: usize = 1 << 10;
+/// Nesting of JSON values and of containers in a document: deeper ones overflow the stack on reading.
+pub const JSON_DEPTH: usize = 64;
+/// One JSON value given by a caller.
+pub const JSON_BYTES: usize = CHANGE_BYTES;
+/// Devices of one workspace.
+pub const DEVICES: usize = 256;
+/// Open epochs of one device.
+pub const EPOCHS: usize = 8;
+/// Operations an entry may require, logs it may have seen, governance heads it may name.
+pub const REFERENCES: usize = 256;
+/// Dependencies of one change.
+pub const CHANGE_DEPS: usize = 1_024;
+/// A device name.
+pub const NAME_BYTES: usize = 64;
+/// Addresses in a ticket.
+pub const TICKET_ADDRESSES: usize = 8;
+/// A ticket as text.
+pub const TICKET_CHARS: usize = 2_048;
+/// A signed checkpoint note.
+pub const NOTE_BYTES: usize = 4 << 10;
+/// Entries of one log stored but waiting for something they need.
+pub const PENDING_ENTRIES: usize = 65_536;
+/// Branches kept of one forked log: two prove the fork, more prove nothing new.
+pub const BRANCHES: usize = 2;
+/// Unacknowledged segments of one log in flight to one peer: bounds memory on a slow link.
+pub const SEGMENTS_IN_FLIGHT: usize = 4;
+/// Requests of callers waiting for the writer.
+pub const WRITER_QUEUE: usize = 4_096;
+/// One request on the Unix socket.
+pub const REQUEST_BYTES: usize = 96 << 20;
+/// Governance entries of one workspace: every device holds all of them in memory.
+pub const GOVERNANCE_ENTRIES: usize = 65_536;
