@@ -1,0 +1,117 @@
+//! A scanned change against the document it is for: is it the next of its actor, on top of what it names?
+//!
+//! The rules look at the change and its causal past only, so that every device that holds them judges alike:
+//! its sequence number follows a change of the same actor among its own dependencies (Automerge always lists
+//! it), and its operations are numbered exactly from the one after its dependencies' last. One number too low
+//! would be applied without complaint and give a document that nobody can load.
+
+use super::references::{self, OpRef};
+use super::refused::{Reason, Refused};
+use super::scan::{Layout, Scanned};
+use automerge::{ActorId, Automerge, ChangeHash, ObjId};
+use std::collections::HashMap;
+use syncd_schema::Digest;
+
+/// What is known of a change that others build on.
+#[derive(Clone, Debug)]
+struct Known {
+    actor: Vec<u8>,
+    seq: u64,
+    max_op: u64,
+}
+
+/// Changes of a batch that were found good and are not in the document yet.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    changes: HashMap<Digest, Known>,
+    /// First and last operation of each change, by actor.
+    operations: HashMap<Vec<u8>, Vec<(u64, u64)>>,
+}
+
+impl Batch {
+    pub(crate) fn contains(&self, hash: &Digest) -> bool {
+        self.changes.contains_key(hash)
+    }
+
+    pub(crate) fn add(&mut self, scanned: &Scanned) {
+        let known = Known { actor: scanned.actor.clone(), seq: scanned.seq, max_op: scanned.max_op() };
+        self.changes.insert(scanned.hash, known);
+        let ranges = self.operations.entry(scanned.actor.clone()).or_default();
+        ranges.push((scanned.start_op, scanned.max_op()));
+    }
+
+    fn holds(&self, op: OpRef<'_>) -> bool {
+        // Changes of one actor come in the order of their numbers, and so do their operations.
+        self.operations.get(op.actor).is_some_and(|ranges| {
+            let after = ranges.partition_point(|(first, _)| *first <= op.counter);
+            after.checked_sub(1).and_then(|index| ranges.get(index)).is_some_and(|(_, last)| op.counter <= *last)
+        })
+    }
+}
+
+/// What the document makes of a change.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Ready,
+    Present,
+    Missing(Vec<Digest>),
+}
+
+/// Whether a document holds a change.
+pub(crate) fn holds(doc: &Automerge, hash: &Digest) -> bool {
+    doc.get_change_meta_by_hash(&ChangeHash(hash.0)).is_some()
+}
+
+/// Judges a change on top of a document and the changes of the batch before it.
+pub(crate) fn check(
+    doc: &Automerge,
+    batch: &Batch,
+    scanned: &Scanned,
+    layout: &Layout<'_>,
+) -> Result<Verdict, Refused> {
+    if batch.contains(&scanned.hash) || holds(doc, &scanned.hash) {
+        return Ok(Verdict::Present);
+    }
+    if scanned.deps.is_empty() && !(batch.changes.is_empty() && doc.is_empty()) {
+        return Err(Reason::SecondRoot.into());
+    }
+
+    let mut missing = Vec::new();
+    let mut max_op = 0;
+    let mut last_seq = 0;
+    for dep in &scanned.deps {
+        let Some(known) = known(doc, batch, dep) else {
+            missing.push(*dep);
+            continue;
+        };
+        max_op = max_op.max(known.max_op);
+        if known.actor == scanned.actor {
+            last_seq = last_seq.max(known.seq);
+        }
+    }
+    if !missing.is_empty() {
+        return Ok(Verdict::Missing(missing));
+    }
+    if scanned.seq != last_seq.saturating_add(1) {
+        return Err(Reason::Sequence { found: scanned.seq }.into());
+    }
+    let expected = max_op.saturating_add(1);
+    if scanned.start_op != expected {
+        return Err(Reason::StartOp { found: scanned.start_op, expected }.into());
+    }
+    references::check(scanned, layout, |op| batch.holds(op) || in_document(doc, op))?;
+    Ok(Verdict::Ready)
+}
+
+fn known(doc: &Automerge, batch: &Batch, hash: &Digest) -> Option<Known> {
+    if let Some(known) = batch.changes.get(hash) {
+        return Some(known.clone());
+    }
+    let meta = doc.get_change_meta_by_hash(&ChangeHash(hash.0))?;
+    Some(Known { actor: meta.actor.to_bytes().to_vec(), seq: meta.seq, max_op: meta.max_op })
+}
+
+fn in_document(doc: &Automerge, op: OpRef<'_>) -> bool {
+    // The index is a hint that Automerge checks against the actor.
+    doc.hash_for_opid(&ObjId::Id(op.counter, ActorId::from(op.actor), 0)).is_some()
+}

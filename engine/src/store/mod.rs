@@ -1,0 +1,512 @@
+//! The store: one redb file per workspace. The only place that knows redb.
+//!
+//! Reads see the last commit. Writes are collected in a [`Batch`] and committed at once, each touched table opened
+//! once and its keys in order; the caller is answered after [`Store::commit`] returned. Documents are written
+//! through [`rows`] with the proof that a gate admitted them. Tests give a failing disk through redb's own
+//! `StorageBackend`.
+
+pub mod rows;
+pub mod seal;
+pub mod tables;
+
+use redb::{Database, Durability, ReadableDatabase, ReadableTable};
+use seal::SealKey;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use syncd_schema::Entropy;
+use tables::Table;
+
+/// The version of the store's format, in the row `format` of `plain`.
+pub const FORMAT: u32 = 1;
+/// redb's page cache: memory follows the objects in use, and a reconnect needs a few hundred pages.
+pub const CACHE_BYTES: usize = 6 << 20;
+/// First byte of every value.
+const VALUE_VERSION: u8 = 1;
+
+/// Something went wrong between the engine and its file.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has the file open.
+    #[error("the store {place} is in use by another process; use its daemon's socket or stop it")]
+    Busy {
+        /// The file.
+        place: String,
+    },
+    /// The file cannot be opened.
+    #[error("the store {place} cannot be opened")]
+    Open {
+        /// The file.
+        place: String,
+        /// redb's account.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// Written by a newer version.
+    #[error("the store has format {found}, this version knows up to {FORMAT}; use a newer version")]
+    Format {
+        /// Its version.
+        found: u32,
+    },
+    /// Reading failed.
+    #[error("cannot read table {table}")]
+    Read {
+        /// The table.
+        table: &'static str,
+        /// redb's account.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// Nothing of the commit is on disk, or it is not known to be.
+    #[error("cannot write to the store; nothing was acknowledged. Is the disk full?")]
+    Commit {
+        /// redb's account.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// A value does not open under the store key.
+    #[error("a value of table {table} at key {key} is damaged; run `evidence verify`")]
+    Sealed {
+        /// The table.
+        table: &'static str,
+        /// The key in hex.
+        key: String,
+    },
+    /// A value opens and is not what it should be.
+    #[error("a value of table {table} at key {key} cannot be decoded; run `evidence verify`")]
+    Value {
+        /// The table.
+        table: &'static str,
+        /// The key in hex.
+        key: String,
+        /// The decoder's account.
+        #[source]
+        source: syncd_schema::cbor::CborError,
+    },
+}
+
+/// Makes the database, again after a failed write: redb refuses to go on with a file that failed once.
+type Opener = Arc<dyn Fn() -> Result<Database, redb::DatabaseError> + Send + Sync>;
+
+/// An open store.
+pub struct Store {
+    database: Option<Database>,
+    opener: Opener,
+    place: String,
+    key: SealKey,
+    entropy: Box<dyn Entropy>,
+    commits: u64,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("place", &self.place).field("commits", &self.commits).finish_non_exhaustive()
+    }
+}
+
+/// Where a store lives.
+#[derive(Clone)]
+pub enum Location {
+    /// A file, made if absent.
+    File(PathBuf),
+    /// A storage backend made on demand, for tests with failing disks; called again when a store is reopened.
+    Backend(Arc<dyn Fn() -> Box<dyn redb::StorageBackend> + Send + Sync>),
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Backend(_) => f.write_str("Backend"),
+        }
+    }
+}
+
+impl Location {
+    fn opener(&self) -> Opener {
+        let builder = || {
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE_BYTES);
+            builder
+        };
+        match self.clone() {
+            Self::File(path) => Arc::new(move || {
+                let file = private_file(&path).map_err(|e| redb::DatabaseError::Storage(e.into()))?;
+                builder().create_file(file)
+            }),
+            Self::Backend(make) => Arc::new(move || builder().create_with_backend(BoxedBackend(make()))),
+        }
+    }
+
+    fn place(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Backend(_) => "in memory".to_owned(),
+        }
+    }
+}
+
+/// Opens or makes a file that nobody else may read.
+fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path)
+}
+
+impl Store {
+    /// Opens the store at `location`, made if absent.
+    ///
+    /// # Errors
+    /// When it is in use, cannot be read, or has a newer format.
+    pub fn open(location: &Location, key: SealKey, entropy: Box<dyn Entropy>) -> Result<Self, StoreError> {
+        let opener = location.opener();
+        let place = location.place();
+        let database = open_database(&opener, &place)?;
+        let mut store = Self { database: Some(database), opener, place, key, entropy, commits: 0 };
+        match store.get_plain("format")? {
+            Some(bytes) => {
+                let found = bytes.try_into().map_or(u32::MAX, u32::from_be_bytes);
+                if found > FORMAT {
+                    return Err(StoreError::Format { found });
+                }
+            }
+            None => store.initialise()?,
+        }
+        Ok(store)
+    }
+
+    fn initialise(&mut self) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        batch.put_plain("format", &FORMAT.to_be_bytes());
+        self.write(batch, &Table::ALL, Durability::Immediate)
+    }
+
+    /// Whether this store was made by the call that opened it and holds no workspace yet.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_new(&self) -> Result<bool, StoreError> {
+        Ok(self.get_plain("workspace")?.is_none())
+    }
+
+    /// How many commits this process made.
+    #[must_use]
+    pub const fn commits(&self) -> u64 {
+        self.commits
+    }
+
+    /// The source of randomness that this store seals with, for its owner's other needs.
+    pub fn entropy(&mut self) -> &mut dyn Entropy {
+        &mut *self.entropy
+    }
+
+    /// Reads an unsealed fact.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn get_plain(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.raw(Table::Plain, name.as_bytes())
+    }
+
+    /// Reads and opens one value.
+    ///
+    /// # Errors
+    /// When it cannot be read or does not open.
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.raw(table, key)?.map(|sealed| self.unseal(table, key, &sealed)).transpose()
+    }
+
+    /// Reads the values of a key range in ascending order, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When one cannot be read or does not open.
+    pub fn range(
+        &self,
+        table: Table,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let mut rows = Vec::new();
+        self.scan(table, from, to, false, |key, sealed| {
+            rows.push((key.to_vec(), sealed.to_vec()));
+            rows.len() < limit
+        })?;
+        rows.into_iter().map(|(key, sealed)| Ok((key.clone(), self.unseal(table, &key, &sealed)?))).collect()
+    }
+
+    /// Reads all values whose key begins with `prefix`, ascending.
+    ///
+    /// # Errors
+    /// When one cannot be read or does not open.
+    pub fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let end = successor(prefix);
+        let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.range(table, Bound::Included(prefix), to, usize::MAX)
+    }
+
+    /// The keys that begin with `prefix`, ascending, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn keys(&self, table: Table, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let end = successor(prefix);
+        let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut keys = Vec::new();
+        self.scan(table, Bound::Included(prefix), to, false, |key, _| {
+            keys.push(key.to_vec());
+            keys.len() < limit
+        })?;
+        Ok(keys)
+    }
+
+    /// How many rows a table has.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn count(&self, table: Table) -> Result<u64, StoreError> {
+        let error = |source: redb::Error| StoreError::Read { table: table.name(), source: Box::new(source) };
+        let Some(database) = &self.database else { return Err(error(redb::Error::DatabaseClosed)) };
+        let transaction = database.begin_read().map_err(|e| error(e.into()))?;
+        let open = transaction.open_table(table.definition()).map_err(|e| error(e.into()))?;
+        redb::ReadableTableMetadata::len(&open).map_err(|e| error(e.into()))
+    }
+
+    /// The last value at or before `key` whose key begins with `prefix`.
+    ///
+    /// # Errors
+    /// When it cannot be read or does not open.
+    pub fn last_at(&self, table: Table, prefix: &[u8], key: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let mut found = None;
+        self.scan(table, Bound::Included(prefix), Bound::Included(key), true, |key, sealed| {
+            found = Some((key.to_vec(), sealed.to_vec()));
+            false
+        })?;
+        found
+            .map(|(key, sealed)| {
+                let value = self.unseal(table, &key, &sealed)?;
+                Ok((key, value))
+            })
+            .transpose()
+    }
+
+    /// Writes everything in `batch`, or nothing. When this returns, it is on disk.
+    ///
+    /// # Errors
+    /// When the disk refuses; the store is as before and can be written to again.
+    pub fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.write(batch, &[], Durability::Immediate)
+    }
+
+    /// Writes everything in `batch` without waiting for the disk: lost by a crash before the next commit.
+    /// Only for what can be learnt again.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn note(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.write(batch, &[], Durability::None)
+    }
+
+    fn write(&mut self, batch: Batch, make: &[Table], durability: Durability) -> Result<(), StoreError> {
+        let result = self.try_write(batch, make, durability);
+        if result.is_err() {
+            // redb will not go on with a file that failed: close it, and open it when it is next needed.
+            self.database = None;
+            if let Ok(database) = (self.opener)() {
+                self.database = Some(database);
+            }
+        }
+        result
+    }
+
+    fn try_write(&mut self, batch: Batch, make: &[Table], durability: Durability) -> Result<(), StoreError> {
+        if self.database.is_none() {
+            self.database = Some(open_database(&self.opener, &self.place)?);
+        }
+        let error = |source: redb::Error| StoreError::Commit { source: Box::new(source) };
+        let Some(database) = &self.database else { return Err(error(redb::Error::DatabaseClosed)) };
+        let mut transaction = database.begin_write().map_err(|e| error(e.into()))?;
+        transaction.set_durability(durability).map_err(|e| error(e.into()))?;
+        // After a kill, opening would otherwise walk the whole file: a second per gigabyte.
+        transaction.set_quick_repair(true);
+        for table in make {
+            transaction.open_table(table.definition()).map_err(|e| error(e.into()))?;
+        }
+        for (table, rows) in batch.rows {
+            let mut open = transaction.open_table(table.definition()).map_err(|e| error(e.into()))?;
+            for (key, value) in rows {
+                match value {
+                    None => drop(open.remove(key.as_slice()).map_err(|e| error(e.into()))?),
+                    Some(plain) => {
+                        let value = if table == Table::Plain {
+                            plain
+                        } else {
+                            let sealed = self.key.seal(&plain, &associated(table, &key), &mut *self.entropy);
+                            [&[VALUE_VERSION], sealed.as_slice()].concat()
+                        };
+                        drop(open.insert(key.as_slice(), value.as_slice()).map_err(|e| error(e.into()))?);
+                    }
+                }
+            }
+        }
+        transaction.commit().map_err(|e| error(e.into()))?;
+        self.commits += 1;
+        Ok(())
+    }
+
+    /// Lets redb check its own file: pages, checksums, trees.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn check_file(&mut self) -> Result<bool, StoreError> {
+        let error = |source: redb::Error| StoreError::Read { table: "all", source: Box::new(source) };
+        let Some(database) = &mut self.database else { return Err(error(redb::Error::DatabaseClosed)) };
+        database.check_integrity().map_err(|e| error(e.into()))
+    }
+
+    fn raw(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let error = |source: redb::Error| StoreError::Read { table: table.name(), source: Box::new(source) };
+        let Some(database) = &self.database else { return Err(error(redb::Error::DatabaseClosed)) };
+        let transaction = database.begin_read().map_err(|e| error(e.into()))?;
+        match transaction.open_table(table.definition()) {
+            Ok(open) => Ok(open.get(key).map_err(|e| error(e.into()))?.map(|value| value.value().to_vec())),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(e) => Err(error(e.into())),
+        }
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        backwards: bool,
+        mut visit: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let error = |source: redb::Error| StoreError::Read { table: table.name(), source: Box::new(source) };
+        let Some(database) = &self.database else { return Err(error(redb::Error::DatabaseClosed)) };
+        let transaction = database.begin_read().map_err(|e| error(e.into()))?;
+        let open = transaction.open_table(table.definition()).map_err(|e| error(e.into()))?;
+        let mut rows = open.range::<&[u8]>((from, to)).map_err(|e| error(e.into()))?;
+        while let Some(row) = if backwards { rows.next_back() } else { rows.next() } {
+            let (key, value) = row.map_err(|e| error(e.into()))?;
+            if !visit(key.value(), value.value()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn unseal(&self, table: Table, key: &[u8], value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let damaged = || StoreError::Sealed { table: table.name(), key: hex::encode(key) };
+        match value.split_first() {
+            Some((&VALUE_VERSION, sealed)) => {
+                self.key.open(sealed, &associated(table, key)).map_err(|_| damaged())
+            }
+            _ => Err(damaged()),
+        }
+    }
+}
+
+fn open_database(opener: &Opener, place: &str) -> Result<Database, StoreError> {
+    match opener() {
+        Ok(database) => Ok(database),
+        Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::Busy { place: place.to_owned() }),
+        Err(source) => {
+            Err(StoreError::Open { place: place.to_owned(), source: Box::new(redb::Error::from(source)) })
+        }
+    }
+}
+
+fn associated(table: Table, key: &[u8]) -> Vec<u8> {
+    [b"sourceos-syncd/1/store/".as_slice(), table.name().as_bytes(), &[0], key].concat()
+}
+
+/// The smallest key that does not begin with `prefix`.
+fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return Some(end);
+        }
+    }
+    None
+}
+
+/// Rows to be written together. The last write to a key counts.
+#[derive(Debug, Default)]
+pub struct Batch {
+    rows: BTreeMap<Table, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+}
+
+impl Batch {
+    /// Writes an unsealed fact.
+    pub fn put_plain(&mut self, name: &str, value: &[u8]) {
+        self.put(Table::Plain, name.as_bytes().to_vec(), value.to_vec());
+    }
+
+    /// Writes a value.
+    pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
+        self.rows.entry(table).or_default().insert(key, Some(value));
+    }
+
+    /// Removes a value.
+    pub(crate) fn delete(&mut self, table: Table, key: Vec<u8>) {
+        self.rows.entry(table).or_default().insert(key, None);
+    }
+
+    /// What this batch says of a key: nothing, a removal, or a value.
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Option<Option<&[u8]>> {
+        self.rows.get(&table)?.get(key).map(Option::as_deref)
+    }
+
+    /// What this batch says of a table, in key order.
+    pub(crate) fn rows_of(&self, table: Table) -> impl Iterator<Item = (&Vec<u8>, &Option<Vec<u8>>)> {
+        self.rows.get(&table).into_iter().flatten()
+    }
+
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// How many tables it touches.
+    #[must_use]
+    pub fn tables(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+/// Lets a boxed backend be one.
+#[derive(Debug)]
+struct BoxedBackend(Box<dyn redb::StorageBackend>);
+
+impl redb::StorageBackend for BoxedBackend {
+    fn len(&self) -> Result<u64, std::io::Error> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        self.0.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> Result<(), std::io::Error> {
+        self.0.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+        self.0.write(offset, data)
+    }
+    fn close(&self) -> Result<(), std::io::Error> {
+        self.0.close()
+    }
+}

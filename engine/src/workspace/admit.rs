@@ -1,0 +1,511 @@
+//! Judgement and merge of verified entries, on a stage.
+//!
+//! Entries are judged one by one in the order of their log, since governance among them changes the rules for the
+//! next; changes are then applied once per document. An entry that needs something which is not here waits, alone;
+//! one that is refused stays in its log and never in a document. Whatever waited is tried again when what it
+//! waits for may have come.
+
+use super::judge::Question;
+use super::local::{change_actor, cover};
+use super::stage::Stage;
+use super::{Engine, LogState, ObjectKey};
+use crate::document;
+use crate::guard::{self, Incoming};
+use crate::ledger;
+use crate::log::LogRecord;
+use crate::store::StoreError;
+use crate::store::rows::{AdmittedChange, LogKind, PendingRow};
+use crate::store::tables::LogNo;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use syncd_evidence::{Coverage, Finding, FindingKind, Outcome as Result_, RecordKind, Severity};
+use syncd_evidence::merkle::leaf_hash;
+use syncd_policy::{Gate, Origin, Redeemed};
+use syncd_schema::entry::Tombstone;
+use syncd_schema::governance::{Act, Link, Member};
+use syncd_schema::message::Outcome;
+use syncd_schema::operation::EntryState;
+use syncd_schema::{
+    DeviceId, Digest, Entry, EntryKind, LogId, LogSeq, OperationId, OperationType, UnixMicros, cbor, domain, limits,
+};
+
+/// An entry that arrived, or that waited and is tried again.
+pub(super) struct Arrival {
+    pub(super) log: LogId,
+    pub(super) no: LogNo,
+    pub(super) seq: LogSeq,
+    pub(super) record: LogRecord,
+}
+
+/// What the judgement of one entry says.
+enum Judged {
+    /// May become part of canonical state.
+    Granted(Redeemed),
+    /// Needs something that has not arrived.
+    Waits { missing: Vec<Digest>, requires: Vec<OperationId>, reason: String },
+    /// Never becomes part of it.
+    Refused { reason: String, decision: Option<Digest>, finding: bool },
+}
+
+/// A granted change on its way into its document.
+struct Candidate {
+    arrival: Arrival,
+    proof: Redeemed,
+}
+
+/// What became of each entry, collected for records and acknowledgements.
+#[derive(Default)]
+struct Ledgered {
+    states: BTreeMap<(LogNo, LogSeq), (LogId, EntryState)>,
+    /// Operations admitted on this stage, for `requires`.
+    admitted: BTreeSet<OperationId>,
+}
+
+impl Engine {
+    /// Judges and merges arrivals, then whatever had waited for them.
+    pub(super) fn admit(
+        &mut self,
+        stage: &mut Stage,
+        arrivals: Vec<Arrival>,
+    ) -> Result<Vec<(LogId, Outcome)>, StoreError> {
+        let mut done = Ledgered::default();
+        let mut next = arrivals;
+        while !next.is_empty() {
+            let progress = self.admit_round(stage, next, &mut done)?;
+            next = if progress { self.retries(stage, &done)? } else { Vec::new() };
+        }
+        Ok(self.outcomes(stage, &done))
+    }
+
+    /// One pass over entries in order. True when something was admitted.
+    fn admit_round(
+        &mut self,
+        stage: &mut Stage,
+        arrivals: Vec<Arrival>,
+        done: &mut Ledgered,
+    ) -> Result<bool, StoreError> {
+        let mut progress = false;
+        let mut candidates: BTreeMap<ObjectKey, Vec<Candidate>> = BTreeMap::new();
+        let mut tombstones = Vec::new();
+        for arrival in arrivals {
+            match self.judge(stage, &arrival, done)? {
+                Judged::Granted(proof) => match arrival.record.entry.kind {
+                    EntryKind::EDIT => {
+                        let Some(subject) = &arrival.record.entry.subject else { continue };
+                        let key = (subject.object.clone(), subject.incarnation);
+                        candidates.entry(key).or_default().push(Candidate { arrival, proof });
+                    }
+                    EntryKind::TOMBSTONE => tombstones.push(Candidate { arrival, proof }),
+                    _ => {
+                        progress = true;
+                        self.admitted(stage, &arrival, proof.decision(), done);
+                    }
+                },
+                other => self.not_admitted(stage, &arrival, other, done)?,
+            }
+        }
+        for (key, group) in candidates {
+            progress |= self.merge(stage, &key, group, done)?;
+        }
+        for candidate in tombstones {
+            progress |= self.apply_tombstone(stage, candidate, done)?;
+        }
+        Ok(progress)
+    }
+
+    /// The gate's question and the checks that need no document.
+    fn judge(&mut self, stage: &mut Stage, arrival: &Arrival, done: &Ledgered) -> Result<Judged, StoreError> {
+        let entry = &arrival.record.entry;
+        let refused = |reason: &str| Ok(Judged::Refused { reason: reason.to_owned(), decision: None, finding: true });
+        if !entry.kind.is_known() {
+            return Ok(waits(format!("entries of kind {} need a newer version", entry.kind.0)));
+        }
+        let Some(payload) = &arrival.record.payload else {
+            return Ok(waits("the payload was withheld".to_owned()));
+        };
+        if payload.len() != entry.payload_len as usize {
+            return refused("the payload is not as long as its entry says");
+        }
+        if entry.kind != EntryKind::EDIT && domain::sha256(payload) != entry.payload_digest {
+            return refused("the payload is not the one its entry names");
+        }
+        if let Some(missing) = self.missing_requirements(stage, entry, done)? {
+            return Ok(missing);
+        }
+        if entry.kind == EntryKind::GENESIS {
+            return self.judge_genesis(stage, arrival, payload);
+        }
+        let Some(rules) = self.staged_rules(stage, &entry.governance) else {
+            let missing = entry.governance.clone();
+            let reason = "it was written under governance that has not arrived".to_owned();
+            return Ok(Judged::Waits { missing, requires: Vec::new(), reason });
+        };
+        let device = arrival.log.device;
+        if rules.governance.members.get(&device).is_some_and(|m| arrival.log.epoch < m.min_epoch) {
+            return refused("its device may no longer write in that epoch");
+        }
+        let act = if entry.kind.is_governance() {
+            match Act::decode(entry.kind, payload) {
+                Ok(act) => Some(act),
+                Err(error) => return refused(&error.to_string()),
+            }
+        } else {
+            None
+        };
+        if let Some(reason) = act.as_ref().and_then(|act| self.malformed_act(act)) {
+            return refused(reason);
+        }
+        if entry.kind == EntryKind::SESSION && payload.len() != 16 {
+            return refused("a session has 16 bytes");
+        }
+        if entry.kind == EntryKind::EDIT && !self.actor_fits(stage, arrival, payload) {
+            return refused("the change's actor is not the one of its device's session");
+        }
+        let question = Question::of_entry(Origin::Remote, device, entry, act.as_ref(), &rules.governance);
+        match question.ask(&mut self.gate, &rules, entry.operation) {
+            Ok(grant) => {
+                self.keep_decision(stage, &Arc::clone(grant.decision()));
+                let Ok(proof) = grant.redeem(entry.operation) else {
+                    return refused("the grant does not fit the operation");
+                };
+                self.take_effect(stage, arrival, act, payload);
+                Ok(Judged::Granted(proof))
+            }
+            Err(refusal) => {
+                let decision = Some(self.keep_decision(stage, &refusal.decision));
+                Ok(Judged::Refused { reason: refusal.decision.in_words(), decision, finding: false })
+            }
+        }
+    }
+
+    /// The genesis is admitted because the workspace's id is its hash, and for no other reason.
+    fn judge_genesis(&mut self, stage: &mut Stage, arrival: &Arrival, payload: &[u8]) -> Result<Judged, StoreError> {
+        let entry = &arrival.record.entry;
+        let refused = |reason: &str| Ok(Judged::Refused { reason: reason.to_owned(), decision: None, finding: true });
+        let act = match Act::decode(entry.kind, payload) {
+            Ok(act) => act,
+            Err(error) => return refused(&error.to_string()),
+        };
+        let Act::Genesis(genesis) = &act else { return refused("not a genesis") };
+        let first = arrival.seq == LogSeq(0) && entry.governance.is_empty();
+        if genesis.workspace() != self.workspace || genesis.owner != arrival.log.device || !first {
+            return refused("it is the genesis of another workspace");
+        }
+        let grant = Gate::genesis(entry.operation);
+        self.keep_decision(stage, &Arc::clone(grant.decision()));
+        let Ok(proof) = grant.redeem(entry.operation) else { return refused("the grant does not fit the operation") };
+        self.take_effect(stage, arrival, Some(act), payload);
+        Ok(Judged::Granted(proof))
+    }
+
+    fn missing_requirements(
+        &self,
+        stage: &Stage,
+        entry: &Entry,
+        done: &Ledgered,
+    ) -> Result<Option<Judged>, StoreError> {
+        let mut requires = Vec::new();
+        for operation in &entry.requires {
+            let here = done.admitted.contains(operation) || self.is_admitted(stage, *operation)?;
+            if !here {
+                requires.push(*operation);
+            }
+        }
+        let reason = "it requires operations that have not been admitted".to_owned();
+        Ok((!requires.is_empty()).then_some(Judged::Waits { missing: Vec::new(), requires, reason }))
+    }
+
+    /// What must hold of an act beyond its form.
+    fn malformed_act(&mut self, act: &Act) -> Option<&'static str> {
+        match act {
+            Act::Member(member) if member.role.is_some() => {
+                let statement = Member::key_statement(&self.workspace, &member.key_agreement);
+                let signature: Option<[u8; 64]> = member.key_signature.as_slice().try_into().ok();
+                let vouched = signature
+                    .is_some_and(|signature| syncd_evidence::keys::verify(&member.device, &statement, &signature).is_ok());
+                (!vouched).then_some("the new device does not vouch for its key-agreement key")
+            }
+            Act::Bundle(bundle) => {
+                let bundles = [(domain::sha256(bundle.text.as_bytes()), bundle.text.clone())].into();
+                self.gate.compile(&bundles, None).is_err().then_some("the policy bundle does not compile")
+            }
+            _ => None,
+        }
+    }
+
+    /// A device writes as the actor of its newest session, and a birth as the actor that follows from its content.
+    fn actor_fits(&self, stage: &Stage, arrival: &Arrival, payload: &[u8]) -> bool {
+        let Ok(parts) = guard::chunk::split(payload) else { return false };
+        let state = self.staged_log(stage, arrival.no);
+        // A birth's actor cannot be recomputed without its value; that its hash is the incarnation binds it.
+        arrival.record.entry.is_birth() || state.and_then(|s| s.row.actor).is_some_and(|actor| parts.actor == actor)
+    }
+
+    /// What an admitted entry that is not a change does.
+    fn take_effect(&mut self, stage: &mut Stage, arrival: &Arrival, act: Option<Act>, payload: &[u8]) {
+        if arrival.record.entry.kind == EntryKind::SESSION {
+            let actor = change_actor(&arrival.log, payload);
+            self.alter_log(stage, arrival.no, |row| row.actor = Some(actor));
+        }
+        let Some(act) = act else { return };
+        let link = Link {
+            id: leaf_hash(&arrival.record.entry.to_bytes()),
+            parents: arrival.record.entry.governance.clone(),
+            author: arrival.log.device,
+            act,
+        };
+        self.add_link(stage, link, arrival.record.entry.kind, payload);
+    }
+
+    /// Applies the granted changes of one document in one go, and sorts out what could not be.
+    fn merge(
+        &mut self,
+        stage: &mut Stage,
+        key: &ObjectKey,
+        group: Vec<Candidate>,
+        done: &mut Ledgered,
+    ) -> Result<bool, StoreError> {
+        self.staged_object(stage, key)?;
+        let document = stage.objects.get(key).map(|staged| &staged.document);
+        let incoming: Vec<Incoming<'_>> = group
+            .iter()
+            .map(|candidate| Incoming {
+                bytes: candidate.arrival.record.payload.as_deref().unwrap_or_default(),
+                expected: candidate.arrival.record.entry.payload_digest,
+            })
+            .collect();
+        let admission = guard::admit(document, &incoming);
+        let mut changes = Vec::new();
+        let mut progress = false;
+        for (candidate, outcome) in group.into_iter().zip(admission.outcomes) {
+            let Candidate { mut arrival, proof } = candidate;
+            match outcome {
+                guard::Outcome::Applied => {
+                    progress = true;
+                    self.admitted(stage, &arrival, proof.decision(), done);
+                    let bytes = arrival.record.payload.take().unwrap_or_default();
+                    let time = arrival.record.entry.time;
+                    changes.push((AdmittedChange::new(bytes, arrival.no, arrival.seq, time, proof), arrival));
+                }
+                // The same birth on two devices is one change in two logs.
+                guard::Outcome::Present => {
+                    progress = true;
+                    self.admitted(stage, &arrival, proof.decision(), done);
+                }
+                guard::Outcome::Missing(missing) => {
+                    let reason = "it builds on changes that have not arrived or were not admitted".to_owned();
+                    let judged = Judged::Waits { missing, requires: Vec::new(), reason };
+                    self.not_admitted(stage, &arrival, judged, done)?;
+                }
+                guard::Outcome::Refused(refused) => {
+                    let judged = Judged::Refused { reason: refused.to_string(), decision: None, finding: true };
+                    self.not_admitted(stage, &arrival, judged, done)?;
+                }
+            }
+        }
+        if let (Some(document), Some((_, first))) = (admission.doc, changes.first()) {
+            if !stage.objects.contains_key(key) {
+                let Some(subject) = first.record.entry.subject.clone() else { return Ok(progress) };
+                self.new_object(stage, &subject, document::empty(), first.record.entry.time);
+            }
+            if let Some(staged) = stage.objects.get_mut(key) {
+                staged.document = document;
+                staged.remote = true;
+                staged.admitted.extend(changes.into_iter().map(|(change, _)| change));
+            }
+        }
+        Ok(progress)
+    }
+
+    /// A tombstone waits for the heads it names, so that it covers the same on every device.
+    fn apply_tombstone(
+        &mut self,
+        stage: &mut Stage,
+        candidate: Candidate,
+        done: &mut Ledgered,
+    ) -> Result<bool, StoreError> {
+        let Candidate { arrival, proof } = candidate;
+        let entry = &arrival.record.entry;
+        let payload = arrival.record.payload.as_deref().unwrap_or_default();
+        let tombstone: Tombstone = match cbor::decode("tombstone", payload, limits::RECORD_BYTES) {
+            Ok(tombstone) => tombstone,
+            Err(error) => {
+                let judged = Judged::Refused { reason: error.to_string(), decision: None, finding: true };
+                self.not_admitted(stage, &arrival, judged, done)?;
+                return Ok(false);
+            }
+        };
+        let Some(subject) = &entry.subject else { return Ok(false) };
+        let key = (subject.object.clone(), subject.incarnation);
+        self.staged_object(stage, &key)?;
+        let missing: Vec<Digest> = match stage.objects.get(&key) {
+            Some(staged) => {
+                tombstone.heads.iter().filter(|head| !document::holds(&staged.document, head)).copied().collect()
+            }
+            None => vec![Digest(subject.incarnation.0)],
+        };
+        if !missing.is_empty() || tombstone.heads.is_empty() {
+            let reason = "it deletes a state that has not arrived".to_owned();
+            self.not_admitted(stage, &arrival, Judged::Waits { missing, requires: Vec::new(), reason }, done)?;
+            return Ok(false);
+        }
+        if let Some(staged) = stage.objects.get_mut(&key) {
+            staged.row.heads = document::heads(&staged.document);
+            cover(&mut staged.row, &tombstone.heads, entry.time);
+            staged.row_changed = true;
+            staged.remote = true;
+        }
+        self.admitted(stage, &arrival, proof.decision(), done);
+        Ok(true)
+    }
+
+    fn admitted(&mut self, stage: &mut Stage, arrival: &Arrival, decision: Digest, done: &mut Ledgered) {
+        let entry = &arrival.record.entry;
+        let covers = coverage(arrival);
+        let mut record =
+            ledger::admission(&entry.actor, arrival.log.device, OperationType::Replay, covers, decision);
+        if entry.kind.is_governance() {
+            record.kind = RecordKind::Governance;
+        }
+        self.record(stage, record);
+        done.states.insert((arrival.no, arrival.seq), (arrival.log, EntryState::Admitted));
+        done.admitted.insert(entry.operation);
+        let at = (arrival.no, arrival.seq);
+        if self.pending.contains_key(&at) || stage.pending.contains_key(&at) {
+            stage.pending.insert(at, None);
+        }
+    }
+
+    fn not_admitted(
+        &mut self,
+        stage: &mut Stage,
+        arrival: &Arrival,
+        judged: Judged,
+        done: &mut Ledgered,
+    ) -> Result<(), StoreError> {
+        let entry = &arrival.record.entry;
+        let (state, reason, missing, requires, decision, finding) = match judged {
+            Judged::Granted(_) => return Ok(()),
+            Judged::Waits { missing, requires, reason } => {
+                (EntryState::Held, reason, missing, requires, None, !entry.kind.is_known())
+            }
+            Judged::Refused { reason, decision, finding } => {
+                (EntryState::Refused, reason, Vec::new(), Vec::new(), decision, finding)
+            }
+        };
+        let at = (arrival.no, arrival.seq);
+        let before = stage.pending_at(at).cloned().flatten().or_else(|| self.pending.get(&at).cloned());
+        let object = entry.subject.as_ref().map(|s| (s.object.clone(), s.incarnation));
+        if before.as_ref().is_none_or(|before| before.state != state) {
+            let (kind, outcome) = match state {
+                EntryState::Refused => (RecordKind::Refusal, Result_::Refused),
+                _ => (RecordKind::Replay, Result_::Held),
+            };
+            let record = ledger::withheld(
+                kind,
+                outcome,
+                &entry.actor,
+                arrival.log.device,
+                Some(coverage(arrival)),
+                entry.subject.clone(),
+                decision,
+                &reason,
+            );
+            self.record(stage, record);
+            if finding {
+                self.find(stage, refused_payload(arrival, entry.kind.is_known(), &reason, stage_now(stage)))?;
+            }
+        }
+        let since = before.map_or(stage.now, |before| before.since);
+        stage.pending.insert(at, Some(PendingRow { state, reason, object, missing, requires, decision, since }));
+        done.states.insert(at, (arrival.log, state));
+        Ok(())
+    }
+
+    /// Waiting entries whose wait may be over: those of touched objects, and all when governance or requirements
+    /// moved.
+    fn retries(&mut self, stage: &mut Stage, done: &Ledgered) -> Result<Vec<Arrival>, StoreError> {
+        let mut waiting: BTreeMap<(LogNo, LogSeq), PendingRow> = self.pending.clone();
+        for (at, row) in &stage.pending {
+            match row {
+                Some(row) => drop(waiting.insert(*at, row.clone())),
+                None => drop(waiting.remove(at)),
+            }
+        }
+        waiting.retain(|_, row| row.state == EntryState::Held);
+        let mut arrivals = Vec::new();
+        for ((no, seq), row) in waiting {
+            let changes_here = row.object.as_ref().is_none_or(|key| {
+                stage.objects.get(key).is_some_and(|staged| {
+                    row.missing.iter().all(|hash| document::holds(&staged.document, hash))
+                })
+            });
+            let chain = stage.chain.as_ref().unwrap_or(&self.chain);
+            let governance_here = !row.missing.is_empty() && chain.holds(&row.missing);
+            let required_here =
+                !row.requires.is_empty() && row.requires.iter().any(|operation| done.admitted.contains(operation));
+            let waits_for_change = !row.missing.is_empty() && changes_here && row.object.is_some();
+            if !(waits_for_change || governance_here || required_here) {
+                continue;
+            }
+            if let Some(arrival) = self.stored_arrival(stage, no, seq)? {
+                arrivals.push(arrival);
+            }
+        }
+        Ok(arrivals)
+    }
+
+    fn stored_arrival(&self, stage: &Stage, no: LogNo, seq: LogSeq) -> Result<Option<Arrival>, StoreError> {
+        let Some(LogKind::Device(log)) = self.staged_log(stage, no).map(|state: &LogState| state.row.kind) else {
+            return Ok(None);
+        };
+        let record = self.staged_record(stage, no, seq)?;
+        Ok(record.map(|record| Arrival { log, no, seq, record }))
+    }
+
+    /// Ranges with one state each, named by the record under which they stand in this device's ledger.
+    fn outcomes(&self, stage: &Stage, done: &Ledgered) -> Vec<(LogId, Outcome)> {
+        let operation = stage.records.last().map_or(OperationId([0; 16]), |record| record.id);
+        let mut outcomes: Vec<(LogId, Outcome)> = Vec::new();
+        for ((_, seq), (log, state)) in &done.states {
+            match outcomes.last_mut() {
+                Some((last_log, last))
+                    if last_log == log && last.state == *state && last.first.plus(last.count) == *seq =>
+                {
+                    last.count += 1;
+                }
+                _ => outcomes.push((*log, Outcome { first: *seq, count: 1, state: *state, operation })),
+            }
+        }
+        outcomes
+    }
+}
+
+fn waits(reason: String) -> Judged {
+    Judged::Waits { missing: Vec::new(), requires: Vec::new(), reason }
+}
+
+const fn stage_now(stage: &Stage) -> UnixMicros {
+    stage.now
+}
+
+fn coverage(arrival: &Arrival) -> Coverage {
+    Coverage { log: syncd_evidence::CoveredLog::Device(arrival.log), first: arrival.seq, count: 1 }
+}
+
+fn refused_payload(arrival: &Arrival, known: bool, reason: &str, now: UnixMicros) -> Finding {
+    let device: DeviceId = arrival.log.device;
+    let place = match &arrival.record.entry.subject {
+        Some(subject) => format!("object {} by {}", subject.object, device.short()),
+        None => format!("log {}", arrival.log),
+    };
+    let (kind, next) = if known {
+        (
+            FindingKind::RefusedPayload,
+            "the object stays as it is; if its device is trusted, find out what it runs, else remove it",
+        )
+    } else {
+        (FindingKind::UnknownKind, "update this program; the entry is kept and will be read then")
+    };
+    Finding::new(kind, &place, Severity::Warning, reason, next, now).with_evidence(arrival.record.entry.payload_digest)
+}

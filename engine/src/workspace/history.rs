@@ -1,0 +1,465 @@
+//! Operations looked back upon: history of an object, the life of an operation, and why things are as they are.
+
+use super::read::Explanation;
+use super::segments::Found;
+use super::{Engine, LogState};
+use crate::ledger;
+use crate::store::StoreError;
+use crate::store::rows::{self, LogKind, RunRow};
+use crate::store::tables::{LogNo, Table, key};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use syncd_evidence::{Record, RecordKind};
+use syncd_policy::Decision;
+use syncd_schema::operation::EntryState;
+use syncd_schema::{
+    Actor, Collection, DeviceId, Digest, Entry, EntryKind, LogSeq, ObjectId, OperationId, OperationStatus,
+    OperationType,
+};
+
+/// One operation on an object.
+#[derive(Clone, Debug, Serialize)]
+pub struct HistoryItem {
+    /// The operation.
+    pub operation: OperationId,
+    /// What it did: create, edit, tombstone.
+    pub kind: &'static str,
+    /// On which device.
+    pub device: DeviceId,
+    /// Who there.
+    pub actor: Actor,
+    /// When, by that device's clock.
+    pub at: String,
+    /// The change's hash: the document's head right after it.
+    pub change: Digest,
+    /// What became of it here.
+    pub status: EntryState,
+}
+
+/// A part of an operation's life.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskView {
+    /// What had to be done.
+    pub task: &'static str,
+    /// For which device, if for another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceId>,
+    /// How far it is, in the contract's words.
+    pub status: OperationStatus,
+}
+
+/// An operation with its life so far.
+#[derive(Clone, Debug, Serialize)]
+pub struct OperationView {
+    /// Its id.
+    pub operation: OperationId,
+    /// Its type, in the contract's words.
+    #[serde(rename = "type")]
+    pub kind: OperationType,
+    /// How it stands.
+    pub status: OperationStatus,
+    /// Its id on this device.
+    pub local_operation_id: OperationId,
+    /// The ids under which peers carried it out.
+    pub remote_operation_ids: BTreeMap<String, OperationId>,
+    /// What became of it at each peer.
+    pub peers: BTreeMap<String, EntryState>,
+    /// The object it is about.
+    pub object: Option<ObjectId>,
+    /// Its collection.
+    pub collection: Option<Collection>,
+    /// The device that wrote it.
+    pub device: DeviceId,
+    /// Who there.
+    pub actor: Actor,
+    /// When.
+    pub at: String,
+    /// Its tasks.
+    pub tasks: Vec<TaskView>,
+    /// The ledger's records of it.
+    pub evidence: Vec<OperationId>,
+}
+
+impl Engine {
+    /// The operations on an object, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn history(&self, object: &ObjectId) -> Result<Vec<HistoryItem>, StoreError> {
+        let mut items = Vec::new();
+        for row in self.object_lives(object)? {
+            let sources = self.sources_of(&row)?;
+            items.extend(self.entries_of(&sources)?);
+        }
+        // Deletions are in the log and in no document; they are few, and found by the object they name.
+        items.extend(self.tombstones_of(object)?);
+        for ((no, seq), row) in &self.pending {
+            if row.object.as_ref().is_some_and(|(id, _)| id == object) {
+                if let Some(record) = self.record_at(*no, *seq)? {
+                    items.push((*no, *seq, record.entry));
+                }
+            }
+        }
+        items.sort_by_key(|(no, seq, entry)| (entry.time, *no, *seq));
+        items.dedup_by_key(|(no, seq, _)| (*no, *seq));
+        Ok(items.into_iter().map(|(no, seq, entry)| self.item(no, seq, &entry)).collect())
+    }
+
+    fn tombstones_of(&self, object: &ObjectId) -> Result<Vec<(LogNo, LogSeq, Entry)>, StoreError> {
+        let mut found = Vec::new();
+        let any = self.object_lives(object)?.iter().any(|row| !row.covered.is_empty());
+        if !any {
+            return Ok(found);
+        }
+        for (no, state) in &self.logs {
+            if matches!(state.row.kind, LogKind::Ledger) {
+                continue;
+            }
+            self.walk_runs(*no, LogSeq(0), |first, row| {
+                for (index, record) in super::segments::decode_run(*no, first, &row)?.into_iter().enumerate() {
+                    let about = record.entry.subject.as_ref().is_some_and(|s| s.object == *object);
+                    if about && record.entry.kind == EntryKind::TOMBSTONE {
+                        found.push((*no, first.plus(index as u64), record.entry));
+                    }
+                }
+                Ok(true)
+            })?;
+        }
+        Ok(found)
+    }
+
+    fn item(&self, no: LogNo, seq: LogSeq, entry: &Entry) -> HistoryItem {
+        let kind = if entry.is_birth() { "create" } else { entry.kind.word() };
+        HistoryItem {
+            operation: entry.operation,
+            kind,
+            device: self.log_id(no).map_or_else(|| self.device(), |log| log.device),
+            actor: entry.actor.clone(),
+            at: entry.time.rfc3339(),
+            change: entry.payload_digest,
+            status: self.entry_state(no, seq).0,
+        }
+    }
+
+    /// The newest operations, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn operations(
+        &self,
+        status: Option<OperationStatus>,
+        limit: usize,
+    ) -> Result<Vec<OperationView>, StoreError> {
+        let mut views = Vec::new();
+        for (no, state) in &self.logs {
+            if state.row.kind == LogKind::Ledger {
+                continue;
+            }
+            let from = LogSeq(state.size().0.saturating_sub(limit as u64));
+            self.walk_runs(*no, from, |first, row| {
+                for (index, record) in super::segments::decode_run(*no, first, &row)?.into_iter().enumerate() {
+                    let seq = first.plus(index as u64);
+                    if seq >= from {
+                        views.push(self.operation_view(*no, seq, &record.entry, false)?);
+                    }
+                }
+                Ok(true)
+            })?;
+        }
+        views.retain(|view| status.is_none_or(|status| view.status == status));
+        views.sort_by(|a, b| b.at.cmp(&a.at));
+        views.truncate(limit);
+        Ok(views)
+    }
+
+    /// One operation with its evidence.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn operation(&self, operation: OperationId) -> Result<Option<OperationView>, StoreError> {
+        match self.find_operation(operation)? {
+            Some(Found { no, seq, record }) => self.operation_view(no, seq, &record.entry, true).map(Some),
+            None => Ok(self.ledger_record(operation)?.map(|record| self.record_view(&record))),
+        }
+    }
+
+    fn operation_view(
+        &self,
+        no: LogNo,
+        seq: LogSeq,
+        entry: &Entry,
+        with_evidence: bool,
+    ) -> Result<OperationView, StoreError> {
+        let (state, _) = self.entry_state(no, seq);
+        let log = self.log_id(no);
+        let device = log.map_or_else(|| self.device(), |log| log.device);
+        let own = device == self.device();
+        let peers = self.states_at_peers(no, seq)?;
+        let mut tasks = vec![TaskView { task: "apply", device: None, status: status_of(state) }];
+        if own && log.is_some() {
+            for member in self.governance().members.values().filter(|m| m.role.is_some() && m.device != device) {
+                let status = peers.get(&member.device).map_or(OperationStatus::Queued, |(state, _)| status_of(*state));
+                tasks.push(TaskView { task: "replicate", device: Some(member.device), status });
+            }
+        }
+        let kind = match (entry.kind, own) {
+            (EntryKind::TOMBSTONE, _) => OperationType::Tombstone,
+            (EntryKind::CHECKPOINT, _) => OperationType::Checkpoint,
+            (_, true) => OperationType::Enqueue,
+            (_, false) => OperationType::Replay,
+        };
+        let evidence =
+            if with_evidence { self.evidence_of(no, seq)?.iter().map(|r| r.id).collect() } else { Vec::new() };
+        Ok(OperationView {
+            operation: entry.operation,
+            kind,
+            status: status_of(state),
+            local_operation_id: entry.operation,
+            remote_operation_ids: peers.iter().map(|(d, (_, id))| (d.to_string(), *id)).collect(),
+            peers: peers.iter().map(|(d, (state, _))| (d.to_string(), *state)).collect(),
+            object: entry.subject.as_ref().map(|s| s.object.clone()),
+            collection: entry.subject.as_ref().map(|s| s.collection.clone()),
+            device,
+            actor: entry.actor.clone(),
+            at: entry.time.rfc3339(),
+            tasks,
+            evidence,
+        })
+    }
+
+    fn record_view(&self, record: &Record) -> OperationView {
+        let status = match record.kind {
+            RecordKind::Refusal => OperationStatus::Failed,
+            _ => OperationStatus::Completed,
+        };
+        OperationView {
+            operation: record.id,
+            kind: record.operation,
+            status,
+            local_operation_id: record.id,
+            remote_operation_ids: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            object: record.subject.as_ref().map(|s| s.object.clone()),
+            collection: record.subject.as_ref().map(|s| s.collection.clone()),
+            device: record.device,
+            actor: record.actor.clone(),
+            at: record.at.rfc3339(),
+            tasks: vec![TaskView { task: "apply", device: None, status }],
+            evidence: vec![record.id],
+        }
+    }
+
+    /// The ledger's newest records, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn evidence(&self, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let size = self.size_of(&LogKind::Ledger);
+        let from = LogSeq(size.0.saturating_sub(limit as u64));
+        let mut records = Vec::new();
+        self.walk_runs(self.ledger, from, |first, row| {
+            let found = decode_records(self.ledger, first, &row)?;
+            let skip = from.0.saturating_sub(first.0) as usize;
+            records.extend(found.into_iter().skip(skip));
+            Ok(true)
+        })?;
+        records.reverse();
+        Ok(records)
+    }
+
+    /// One ledger record by its id: ids grow along the ledger.
+    fn ledger_record(&self, id: OperationId) -> Result<Option<Record>, StoreError> {
+        let (mut low, mut high) = (0, self.size_of(&LogKind::Ledger).0);
+        while low < high {
+            let middle = LogSeq(low + (high - low) / 2);
+            let Some((first, records)) = self.records_at(middle)? else { return Ok(None) };
+            let index = records.partition_point(|record| record.id < id);
+            match records.get(index) {
+                Some(record) if record.id == id => return Ok(Some(record.clone())),
+                Some(_) if index > 0 => return Ok(None),
+                Some(_) => high = first.0,
+                None => low = first.0 + records.len() as u64,
+            }
+        }
+        Ok(None)
+    }
+
+    fn records_at(&self, seq: LogSeq) -> Result<Option<(LogSeq, Vec<Record>)>, StoreError> {
+        let at = key::position(self.ledger, seq);
+        let Some((at, bytes)) = self.store.last_at(Table::Runs, &key::log(self.ledger), &at)? else { return Ok(None) };
+        let row: RunRow = rows::decode(Table::Runs, &at, &bytes)?;
+        let Some((_, first)) = key::parse_position(&at) else { return Ok(None) };
+        Ok(Some((first, decode_records(self.ledger, first, &row)?)))
+    }
+
+    /// The records that cover an entry.
+    fn evidence_of(&self, no: LogNo, seq: LogSeq) -> Result<Vec<Record>, StoreError> {
+        let Some(kind) = self.log(no).map(|state: &LogState| state.row.kind) else { return Ok(Vec::new()) };
+        let covered = Self::covered(&kind);
+        let mut found = Vec::new();
+        self.walk_runs(self.ledger, LogSeq(0), |first, row| {
+            let records = decode_records(self.ledger, first, &row)?;
+            let about = |record: &Record| record.covers.as_ref().is_some_and(|c| c.contains(&covered, seq));
+            found.extend(records.into_iter().filter(about));
+            Ok(true)
+        })?;
+        Ok(found)
+    }
+
+    /// A decision by its digest.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn decision(&self, digest: &Digest) -> Result<Option<Decision>, StoreError> {
+        let bytes = self.store.get(Table::Decisions, &digest.0)?;
+        Ok(bytes.and_then(|bytes| Decision::from_bytes(&bytes).ok()))
+    }
+
+    /// Why an object or an operation is as it is.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn explain(&self, id: &str) -> Result<Option<Explanation>, StoreError> {
+        if let Ok(operation) = id.parse::<OperationId>() {
+            if let Some(found) = self.find_operation(operation)? {
+                return self.explain_entry(&found).map(Some);
+            }
+            if let Some(record) = self.ledger_record(operation)? {
+                return self.explain_record(&record).map(Some);
+            }
+        }
+        match id.parse::<ObjectId>() {
+            Ok(object) => self.explain_object(&object),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn explain_entry(&self, found: &Found) -> Result<Explanation, StoreError> {
+        let entry = &found.record.entry;
+        let (state, pending) = self.entry_state(found.no, found.seq);
+        let device = self.log_id(found.no).map_or_else(|| self.device(), |log| log.device);
+        let mut because = vec![format!(
+            "{} by {} on device {} at {}, entry {} of its log.",
+            entry.kind.word(),
+            entry.actor,
+            device.short(),
+            entry.time,
+            found.seq
+        )];
+        let mut next = Vec::new();
+        for record in self.evidence_of(found.no, found.seq)? {
+            for digest in decisions_of(&record) {
+                if let Some(decision) = self.decision(&digest)? {
+                    because.push(decision.in_words());
+                }
+            }
+        }
+        if let Some(pending) = pending {
+            because.push(format!("Not part of the workspace here since {}: {}.", pending.since, pending.reason));
+            for digest in pending.missing.iter().take(8) {
+                because.push(format!("It waits for {digest}."));
+            }
+            next.push(match pending.state {
+                EntryState::Refused => "It stays in its log as evidence; its author may write it anew.".to_owned(),
+                _ => "Sync with a device that holds what it waits for; it is then taken up by itself.".to_owned(),
+            });
+        }
+        let word = serde_json::to_value(state).ok().and_then(|v| v.as_str().map(str::to_owned));
+        Ok(Explanation { subject: entry.operation.to_string(), state: word.unwrap_or_default(), because, next })
+    }
+
+    fn explain_record(&self, record: &Record) -> Result<Explanation, StoreError> {
+        let mut because = vec![format!("{} at {}, by {}.", record.kind.word(), record.at, record.actor)];
+        because.extend(record.note.clone());
+        for digest in decisions_of(record) {
+            if let Some(decision) = self.decision(&digest)? {
+                because.push(decision.in_words());
+            }
+        }
+        because.dedup();
+        let state = record.outcome.word().to_owned();
+        Ok(Explanation { subject: record.id.to_string(), state, because, next: Vec::new() })
+    }
+
+    fn explain_object(&self, object: &ObjectId) -> Result<Option<Explanation>, StoreError> {
+        let history = self.history(object)?;
+        let Some(last) = history.last() else { return Ok(None) };
+        let lives = self.object_lives(object)?;
+        let mut because = Vec::new();
+        let mut next = Vec::new();
+        let good = history.iter().rev().find(|item| item.status == EntryState::Admitted);
+        if let Some(good) = good {
+            because.push(format!("Last change admitted: {} by {} at {}.", good.kind, good.actor, good.at));
+            if let Some(found) = self.find_operation(good.operation)? {
+                because.extend(self.explain_entry(&found)?.because.into_iter().skip(1));
+            }
+        }
+        let state = match lives.first() {
+            Some(_) if lives.len() > 1 => {
+                because.push("It was created twice with different content; both are kept.".to_owned());
+                next.push("Read both with `get`; copy what is wanted into a new object and delete this one.".to_owned());
+                "conflicted"
+            }
+            Some(row) if row.is_half_deleted() => {
+                because.push("It was deleted by somebody who had not seen a change that survives.".to_owned());
+                next.push("Delete it again if it is to go, or keep editing it.".to_owned());
+                "conflicted"
+            }
+            Some(row) if row.is_tombstoned() => "tombstoned",
+            _ if last.status != EntryState::Admitted => "blocked",
+            _ => "clean",
+        };
+        for ((no, seq), row) in &self.pending {
+            if row.object.as_ref().is_some_and(|(id, _)| id == object) {
+                because.push(format!("Entry {seq} of log {} is not admitted: {}.", self.log_name(*no), row.reason));
+                next.push("See `explain` of that operation, or sync with the device that has what it waits for.".to_owned());
+            }
+        }
+        if let Some(stop) = self.stopped() {
+            because.push(super::local::stop_text(stop).to_owned());
+        }
+        next.dedup();
+        Ok(Some(Explanation { subject: object.to_string(), state: state.to_owned(), because, next }))
+    }
+
+    fn log_name(&self, no: LogNo) -> String {
+        self.log_id(no).map_or_else(|| "local".to_owned(), |log| log.to_string())
+    }
+
+    /// All rows of a table between two keys; for reports.
+    pub(crate) fn rows_between(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        self.store.range(table, Bound::Included(from), Bound::Excluded(to), usize::MAX)
+    }
+}
+
+/// The decisions a record rests on: one by name, or several in its data.
+pub(crate) fn decisions_of(record: &Record) -> Vec<Digest> {
+    let several = || {
+        let data = record.data.as_deref().filter(|_| record.kind == RecordKind::Admission)?;
+        minicbor::decode::<Vec<Digest>>(data).ok()
+    };
+    record.decision.map_or_else(|| several().unwrap_or_default(), |decision| vec![decision])
+}
+
+pub(crate) fn decode_records(no: LogNo, first: LogSeq, row: &RunRow) -> Result<Vec<Record>, StoreError> {
+    ledger::decode(row).map_err(|_| StoreError::Value {
+        table: Table::Runs.name(),
+        key: hex::encode(key::position(no, first)),
+        source: syncd_schema::cbor::CborError::Invalid { what: "ledger run", rule: "it must decode to records" },
+    })
+}
+
+const fn status_of(state: EntryState) -> OperationStatus {
+    match state {
+        EntryState::Sent | EntryState::Persisted => OperationStatus::Running,
+        EntryState::Admitted => OperationStatus::Completed,
+        EntryState::Held => OperationStatus::Blocked,
+        EntryState::Refused => OperationStatus::Failed,
+    }
+}

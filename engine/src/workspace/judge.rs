@@ -1,0 +1,125 @@
+//! What the gate is asked about an entry, local or remote, and how its answer is kept.
+//!
+//! A remote entry is judged under the governance heads it names and from nothing but itself, so that every device
+//! with the same entries decides the same.
+
+use super::Rules;
+use std::sync::Arc;
+use syncd_policy::{Action, Base, Gate, Grant, Origin, Refusal, Request};
+use syncd_schema::entry::Subject;
+use syncd_schema::governance::Act;
+use syncd_schema::manifest::{EncryptionScope, MergeStrategy, PolicyClass};
+use syncd_schema::{Actor, DeviceId, Entry, EntryKind, Governance, Manifest, OperationType, Role};
+
+/// Compiles the bundles of a governance state. None when one does not compile: such a bundle is refused when it is
+/// admitted, so this happens for no state that was reached.
+pub(crate) fn compile(gate: &mut Gate, governance: Governance) -> Option<Arc<Rules>> {
+    let policies = gate.compile(&governance.bundles, None).ok()?;
+    Some(Arc::new(Rules { governance, policies }))
+}
+
+/// What an act of governance asks of the gate: action, target role, whether it weakens.
+fn governance_request(act: &Act, governance: &Governance) -> (Action, Option<Role>, bool) {
+    match act {
+        Act::Member(member) => {
+            let before = governance.role(&member.device);
+            let action = if member.role.is_none() { Action::MemberRemove } else { Action::MemberAdd };
+            // Taking away or giving the owner's role is for owners, whichever way it goes.
+            let highest = [before, member.role].into_iter().flatten().min();
+            (action, highest, false)
+        }
+        // Superseding a bundle may permit what was forbidden.
+        Act::Bundle(bundle) => (Action::Bundle, None, !bundle.supersedes.is_empty()),
+        Act::Manifest(_) => (Action::Manifest, None, false),
+        Act::Genesis(_) | Act::Other => (Action::KeyEpoch, None, false),
+    }
+}
+
+/// Everything the gate may look at.
+pub(crate) struct Question<'a> {
+    pub(crate) origin: Origin,
+    pub(crate) actor: &'a Actor,
+    pub(crate) device: DeviceId,
+    pub(crate) action: Action,
+    pub(crate) subject: Option<&'a Subject>,
+    pub(crate) manifest: Option<&'a Manifest>,
+    pub(crate) changed: &'a [String],
+    pub(crate) size: u64,
+    pub(crate) base: Base,
+    pub(crate) target_role: Option<Role>,
+    pub(crate) weakens: bool,
+}
+
+impl<'a> Question<'a> {
+    /// The question that an entry is, from itself alone.
+    pub(crate) fn of_entry(
+        origin: Origin,
+        device: DeviceId,
+        entry: &'a Entry,
+        act: Option<&Act>,
+        governance: &'a Governance,
+    ) -> Self {
+        let manifest = entry.subject.as_ref().and_then(|s| governance.manifests.get(&s.collection));
+        let (action, target_role, weakens) = match (entry.kind, act) {
+            (EntryKind::EDIT, _) if entry.is_birth() => (Action::Create, None, false),
+            (EntryKind::EDIT, _) => (Action::Edit, None, false),
+            (EntryKind::TOMBSTONE, _) => (Action::Delete, None, false),
+            (EntryKind::CHECKPOINT, _) => (Action::Operation(OperationType::Checkpoint), None, false),
+            (_, Some(act)) => governance_request(act, governance),
+            _ => (Action::Operation(OperationType::Replay), None, false),
+        };
+        Self {
+            origin,
+            actor: &entry.actor,
+            device,
+            action,
+            subject: entry.subject.as_ref(),
+            manifest,
+            changed: &[],
+            size: u64::from(entry.payload_len),
+            base: Self::base_of(entry),
+            target_role,
+            weakens,
+        }
+    }
+
+    /// What an entry says of its base. Whether the base was stale is judged where it was written: elsewhere the
+    /// answer would depend on what happens to have arrived.
+    fn base_of(entry: &Entry) -> Base {
+        match (entry.kind, &entry.base) {
+            (EntryKind::EDIT, _) if entry.is_birth() => Base::NotNeeded,
+            (EntryKind::EDIT | EntryKind::TOMBSTONE, Some(_)) => Base::Named,
+            (EntryKind::EDIT | EntryKind::TOMBSTONE, None) => Base::Missing,
+            _ => Base::NotNeeded,
+        }
+    }
+
+    /// Asks the gate.
+    pub(crate) fn ask(
+        &self,
+        gate: &mut Gate,
+        rules: &Rules,
+        operation: syncd_schema::OperationId,
+    ) -> Result<Grant, Refusal> {
+        let manifest = self.manifest;
+        let request = Request {
+            action: self.action,
+            origin: self.origin,
+            actor: self.actor,
+            device: self.device,
+            role: rules.governance.role(&self.device),
+            target_role: self.target_role,
+            collection: self.subject.map(|subject| &subject.collection),
+            object: self.subject.map(|subject| &subject.object),
+            class: manifest.map_or(PolicyClass::default(), |m| m.policy_class),
+            scope: manifest.map_or(EncryptionScope::default(), |m| m.encryption_scope),
+            strategy: manifest.map_or(MergeStrategy::default(), |m| m.merge_strategy),
+            changed: self.changed,
+            size: self.size,
+            base: self.base,
+            touches_dangerous: false,
+            weakens: self.weakens,
+        };
+        gate.decide(&rules.policies, operation, &request)
+    }
+}

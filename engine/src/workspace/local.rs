@@ -1,0 +1,707 @@
+//! The local road: an intent is gated, applied, logged, evidenced and made durable, and then answered.
+//!
+//! A batch of intents is one commit with one signature per log. An intent that fails or is refused leaves its
+//! reason and nothing else; the others of its batch go on.
+
+use super::judge::Question;
+use super::stage::{Stage, StagedObject};
+use super::{Engine, Event, ObjectKey, Rules};
+use crate::document::{self, Edit, EditError};
+use crate::ledger;
+use crate::store::rows::{self, AdmittedChange, IdempotencyRow, LogKind, ObjectRow, Stop};
+use crate::store::tables::{LogNo, Table};
+use crate::store::StoreError;
+use automerge::Automerge;
+use std::sync::Arc;
+use syncd_evidence::{Coverage, Outcome, RecordKind};
+use syncd_policy::{Action, Base, Decision, Grant, Origin, Redeemed, Verdict};
+use syncd_schema::entry::{ENTRY_VERSION, Subject, Tombstone};
+use syncd_schema::governance::{Act, Link};
+use syncd_schema::{
+    Actor, ActorKind, Collection, Digest, Entry, EntryKind, Incarnation, LogSeq, Manifest, ObjectId, OperationId,
+    OperationStatus, OperationType, UnixMicros, cbor, domain, limits, ports,
+};
+
+/// What a caller wants.
+#[derive(Clone, Debug)]
+pub enum Intent {
+    /// A new object with this value, a JSON object.
+    Put {
+        /// Its collection.
+        collection: Collection,
+        /// Its id; drawn if absent.
+        object: Option<ObjectId>,
+        /// Its value.
+        value: serde_json::Value,
+    },
+    /// A change to an object.
+    Edit {
+        /// The object.
+        object: ObjectId,
+        /// The heads it was based on: an edit of anything older is refused, never applied over what it had not seen.
+        base: Option<Vec<Digest>>,
+        /// The change.
+        edit: Edit,
+    },
+    /// The end of an object.
+    Delete {
+        /// The object.
+        object: ObjectId,
+    },
+    /// A signed checkpoint, now.
+    Checkpoint,
+    /// An act of governance: the entry's kind and its encoded payload.
+    Govern(EntryKind, Vec<u8>),
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct WriteRequest {
+    /// On whose behalf.
+    pub actor: Actor,
+    /// The caller's key: a call repeated under it is the same operation.
+    pub idempotency_key: Option<String>,
+    /// Whether running it again would be harmless.
+    pub replay_safe: bool,
+    /// What is wanted.
+    pub intent: Intent,
+}
+
+impl WriteRequest {
+    /// A call without a key.
+    #[must_use]
+    pub const fn new(actor: Actor, intent: Intent) -> Self {
+        Self { actor, idempotency_key: None, replay_safe: false, intent }
+    }
+}
+
+/// The answer to a call that was carried out; it is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The operation.
+    pub operation: OperationId,
+    /// The object, if it is about one.
+    pub object: Option<ObjectId>,
+    /// Its state.
+    pub status: OperationStatus,
+    /// The object's heads afterwards.
+    pub heads: Vec<Digest>,
+    /// Whether an earlier call had done it.
+    pub repeated: bool,
+}
+
+/// What a refusal says.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The refusal's place in the ledger.
+    pub operation: OperationId,
+    /// Whether policy wants a decision rather than no.
+    pub review: bool,
+    /// What was decided, and by which policies.
+    pub decision: Arc<Decision>,
+}
+
+/// Why a call was not carried out. Nothing was changed by it.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// No such object here.
+    #[error("there is no object {0}")]
+    NotFound(ObjectId),
+    /// An object of that id is here already.
+    #[error("object {0} exists; use `edit` to change it")]
+    Exists(ObjectId),
+    /// The object was deleted.
+    #[error("object {0} was deleted")]
+    Tombstoned(ObjectId),
+    /// The object has two lives, and a decision must come first.
+    #[error("object {0} was created twice with different content; it is readable and waits for a decision")]
+    Ambiguous(ObjectId),
+    /// It changed since the named base.
+    #[error("object {object} changed since the base that was named; read it again, its heads are {}", heads_text(.heads))]
+    StaleBase {
+        /// The object.
+        object: ObjectId,
+        /// Its heads now.
+        heads: Vec<Digest>,
+    },
+    /// Policy said no.
+    #[error("refused: {}", .0.decision.in_words())]
+    Refused(Box<Refused>),
+    /// The change cannot be made.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The caller's key was used for something else.
+    #[error("the idempotency key was used for another request, operation {0}; use a new key")]
+    KeyReused(OperationId),
+    /// This device may not write at the moment.
+    #[error("{}", stop_text(*.0))]
+    Stopped(Stop),
+    /// This device is not a member.
+    #[error("this device is not a member of the workspace; join it with a ticket from `invite`")]
+    NotMember,
+    /// An act of governance is malformed.
+    #[error("the governance act is malformed")]
+    Governance(#[from] cbor::CborError),
+    /// The policy bundle does not compile.
+    #[error("the policy bundle does not compile: {0}")]
+    Bundle(String),
+    /// The grant was for something else: a fault of this program.
+    #[error("the grant does not fit the operation; this is a fault of the program")]
+    Grant,
+    /// The disk refused; nothing was acknowledged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn heads_text(heads: &[Digest]) -> String {
+    heads.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+pub(crate) const fn stop_text(stop: Stop) -> &'static str {
+    match stop {
+        Stop::RolledBack => {
+            "this store is older than what peers hold of its log, so it does not write; run `sync` to fetch the rest"
+        }
+        Stop::Forked => {
+            "two copies of this device wrote different histories, so it does not write; ask an admin for `invite` and `join` again"
+        }
+    }
+}
+
+impl Engine {
+    /// Carries out a batch of calls in one commit and answers each of them. When this returns, everything it
+    /// acknowledges is on disk, and so is the reason of everything it refuses.
+    ///
+    /// # Errors
+    /// When the disk refuses: then nothing of the batch happened.
+    pub fn write(
+        &mut self,
+        batch: &[WriteRequest],
+        now: UnixMicros,
+    ) -> Result<(Vec<Result<Written, WriteError>>, Vec<Event>), StoreError> {
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut events = Vec::new();
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let mut stage = self.stage(now);
+            let mut taken = 0;
+            for request in rest {
+                // A commit must fit one segment, since its entries share one signature.
+                if stage.appended() + 2 > limits::SEGMENT_ENTRIES || stage.payload_bytes > limits::COMMIT_BYTES / 2 {
+                    break;
+                }
+                let answer = match self.write_one(&mut stage, request) {
+                    Err(WriteError::Store(error)) => return Err(error),
+                    other => other,
+                };
+                answers.push(answer);
+                taken += 1;
+            }
+            events.extend(self.commit(stage)?);
+            rest = rest.get(taken..).unwrap_or_default();
+        }
+        Ok((answers, events))
+    }
+
+    fn write_one(&mut self, stage: &mut Stage, request: &WriteRequest) -> Result<Written, WriteError> {
+        if let Some(stop) = self.store_row.stopped {
+            return Err(WriteError::Stopped(stop));
+        }
+        if self.governance().role(&self.device()).is_none() {
+            return Err(WriteError::NotMember);
+        }
+        if let Some(earlier) = self.repeated(stage, request)? {
+            return Ok(earlier);
+        }
+        let written = match &request.intent {
+            Intent::Put { collection, object, value } => {
+                self.put(stage, request, collection, object.as_ref(), value)
+            }
+            Intent::Edit { object, base, edit } => self.edit(stage, request, object, base.as_deref(), edit),
+            Intent::Delete { object } => self.delete(stage, request, object),
+            Intent::Checkpoint => self.checkpoint(stage, request),
+            Intent::Govern(kind, payload) => self.govern(stage, request, *kind, payload),
+        }?;
+        if let Some(key) = &request.idempotency_key {
+            let row = IdempotencyRow {
+                operation: written.operation,
+                object: written.object.clone(),
+                request: request_digest(request),
+            };
+            stage.batch.put(Table::Idempotency, idempotency_name(request, key), cbor::encode(&row));
+        }
+        Ok(written)
+    }
+
+    /// The answer to an earlier call under the same key.
+    fn repeated(&self, stage: &Stage, request: &WriteRequest) -> Result<Option<Written>, WriteError> {
+        let Some(key) = &request.idempotency_key else { return Ok(None) };
+        let name = idempotency_name(request, key);
+        let row: Option<IdempotencyRow> = match stage.batch.get(Table::Idempotency, &name) {
+            Some(staged) => staged.map(|bytes| rows::decode(Table::Idempotency, &name, bytes)).transpose()?,
+            None => rows::read(&self.store, Table::Idempotency, &name)?,
+        };
+        let Some(row) = row else { return Ok(None) };
+        if row.request != request_digest(request) {
+            return Err(WriteError::KeyReused(row.operation));
+        }
+        let heads = match &row.object {
+            Some(object) => self.object_lives(object)?.into_iter().flat_map(|row| row.heads).collect(),
+            None => Vec::new(),
+        };
+        let status = OperationStatus::Completed;
+        Ok(Some(Written { operation: row.operation, object: row.object, status, heads, repeated: true }))
+    }
+
+    fn put(
+        &mut self,
+        stage: &mut Stage,
+        request: &WriteRequest,
+        collection: &Collection,
+        object: Option<&ObjectId>,
+        value: &serde_json::Value,
+    ) -> Result<Written, WriteError> {
+        let rules = Arc::clone(&self.rules);
+        let manifest = rules.governance.manifest(collection);
+        let log = self.log_for(stage, &manifest);
+        let (operation, time) = self.next_operation(stage, log);
+        let object = match object {
+            Some(object) => object.clone(),
+            None => operation.to_string().parse().map_err(|_| WriteError::Grant)?,
+        };
+        if stage.objects.keys().any(|(staged, _)| *staged == object) || !self.object_lives(&object)?.is_empty() {
+            return Err(WriteError::Exists(object));
+        }
+        let birth = document::birth(&object, collection, value, &manifest)?;
+        let subject = Subject {
+            collection: collection.clone(),
+            object: object.clone(),
+            incarnation: Incarnation(birth.change.hash.0),
+        };
+        let proof = {
+            let question = Question {
+                action: Action::Create,
+                changed: &[],
+                size: birth.change.bytes.len() as u64,
+                ..self.question(request, Some(&subject), Some(&manifest), Base::NotNeeded)
+            };
+            self.admit_local(stage, request, &rules, &question, operation)?
+        };
+        let entry = self.entry(
+            request,
+            EntryKind::EDIT,
+            (operation, time),
+            Some(subject.clone()),
+            (birth.change.hash, birth.change.bytes.len()),
+            None,
+        );
+        let heads = vec![birth.change.hash];
+        let change = (birth.change.bytes, proof);
+        let staged = self.new_object(stage, &subject, birth.doc, time);
+        self.log_change(stage, log, entry, change, staged);
+        Ok(done(operation, Some(object), heads))
+    }
+
+    /// A new object on the stage, not yet with any change.
+    pub(crate) fn new_object(
+        &self,
+        stage: &mut Stage,
+        subject: &Subject,
+        document: Automerge,
+        time: UnixMicros,
+    ) -> ObjectKey {
+        let row = ObjectRow {
+            collection: subject.collection.clone(),
+            object: subject.object.clone(),
+            incarnation: subject.incarnation,
+            document: stage.next_document,
+            heads: Vec::new(),
+            snapshot_bytes: 0,
+            parts: 0,
+            tail_bytes: 0,
+            changes: 0,
+            covered: Vec::new(),
+            created: time,
+            changed: time,
+        };
+        stage.next_document += 1;
+        let key = (subject.object.clone(), subject.incarnation);
+        let staged = StagedObject {
+            row,
+            document,
+            is_new: true,
+            admitted: Vec::new(),
+            remote: false,
+            row_changed: false,
+        };
+        stage.objects.insert(key.clone(), staged);
+        key
+    }
+
+    fn edit(
+        &mut self,
+        stage: &mut Stage,
+        request: &WriteRequest,
+        object: &ObjectId,
+        base: Option<&[Digest]>,
+        edit: &Edit,
+    ) -> Result<Written, WriteError> {
+        let rules = Arc::clone(&self.rules);
+        let row = self.writable(stage, object)?;
+        let manifest = rules.governance.manifest(&row.collection);
+        let staged = stage.objects.get(&key_of(&row));
+        let heads = staged.map_or_else(|| row.heads.clone(), |staged| document::heads(&staged.document));
+        let stale = base.is_some_and(|base| !same(base, &heads));
+        let is_agent = request.actor.kind == ActorKind::Agent;
+        if stale && !is_agent {
+            return Err(WriteError::StaleBase { object: object.clone(), heads });
+        }
+        let log = self.log_for(stage, &manifest);
+        let (operation, time) = self.next_operation(stage, log);
+        let subject = Subject {
+            collection: row.collection.clone(),
+            object: object.clone(),
+            incarnation: row.incarnation,
+        };
+        let paths = edit.paths();
+        let proof = {
+            let base = match (base, stale) {
+                (Some(_), true) => Base::Stale,
+                (Some(_), false) => Base::Named,
+                (None, _) => Base::Missing,
+            };
+            let question = Question {
+                action: Action::Edit,
+                changed: &paths,
+                size: edit.size() as u64,
+                ..self.question(request, Some(&subject), Some(&manifest), base)
+            };
+            self.admit_local(stage, request, &rules, &question, operation)?
+        };
+        let (actor, time_seconds) = (self.change_actor(stage), (time.0 / 1_000_000) as i64);
+        let Some(staged) = self.staged_object(stage, &key_of(&row))? else {
+            return Err(WriteError::NotFound(object.clone()));
+        };
+        let change = document::apply(&mut staged.document, edit, actor, time_seconds, &manifest)?;
+        let Some(change) = change else {
+            // Nothing differs: no entry, but the call and its permission are on record.
+            let mut record =
+                ledger::record(RecordKind::Decision, Outcome::Noted, OperationType::Enqueue, &request.actor, self.device());
+            record.subject = Some(subject);
+            record.decision = Some(proof.decision());
+            record.set_note("nothing would change");
+            let operation = self.record(stage, record);
+            return Ok(done(operation, Some(object.clone()), heads));
+        };
+        let heads = document::heads(&staged.document);
+        let base = base.map(sorted);
+        let entry = self.entry(
+            request,
+            EntryKind::EDIT,
+            (operation, time),
+            Some(subject),
+            (change.hash, change.bytes.len()),
+            base,
+        );
+        self.log_change(stage, log, entry, (change.bytes, proof), key_of(&row));
+        Ok(done(operation, Some(object.clone()), heads))
+    }
+
+    fn delete(&mut self, stage: &mut Stage, request: &WriteRequest, object: &ObjectId) -> Result<Written, WriteError> {
+        let rules = Arc::clone(&self.rules);
+        let row = self.writable(stage, object)?;
+        let manifest = rules.governance.manifest(&row.collection);
+        let log = self.log_for(stage, &manifest);
+        let (operation, time) = self.next_operation(stage, log);
+        let subject = Subject { collection: row.collection.clone(), object: object.clone(), incarnation: row.incarnation };
+        let proof = {
+            let question = Question {
+                action: Action::Delete,
+                ..self.question(request, Some(&subject), Some(&manifest), Base::Missing)
+            };
+            self.admit_local(stage, request, &rules, &question, operation)?
+        };
+        let Some(staged) = self.staged_object(stage, &key_of(&row))? else {
+            return Err(WriteError::NotFound(object.clone()));
+        };
+        let heads = document::heads(&staged.document);
+        staged.row.heads.clone_from(&heads);
+        cover(&mut staged.row, &heads, time);
+        staged.row_changed = true;
+        let payload = cbor::encode(&Tombstone { heads: heads.clone() });
+        let entry = self.record_entry(request, EntryKind::TOMBSTONE, (operation, time), Some(subject), &payload);
+        self.log_entry(stage, log, entry, payload, &proof, OperationType::Tombstone);
+        Ok(done(operation, Some(object.clone()), heads))
+    }
+
+    fn checkpoint(&mut self, stage: &mut Stage, request: &WriteRequest) -> Result<Written, WriteError> {
+        let rules = Arc::clone(&self.rules);
+        let log = self.log_number(stage, LogKind::Device(self.own_log()));
+        let (operation, time) = self.next_operation(stage, log);
+        let proof = {
+            let question = Question {
+                action: Action::Operation(OperationType::Checkpoint),
+                ..self.question(request, None, None, Base::NotNeeded)
+            };
+            self.admit_local(stage, request, &rules, &question, operation)?
+        };
+        let entry = self.record_entry(request, EntryKind::CHECKPOINT, (operation, time), None, &[]);
+        self.log_entry(stage, log, entry, Vec::new(), &proof, OperationType::Checkpoint);
+        Ok(done(operation, None, Vec::new()))
+    }
+
+    fn govern(
+        &mut self,
+        stage: &mut Stage,
+        request: &WriteRequest,
+        kind: EntryKind,
+        payload: &[u8],
+    ) -> Result<Written, WriteError> {
+        let act = Act::decode(kind, payload)?;
+        if let Act::Bundle(bundle) = &act {
+            let bundles = [(domain::sha256(bundle.text.as_bytes()), bundle.text.clone())].into();
+            self.gate.compile(&bundles, None).map_err(|error| WriteError::Bundle(error.to_string()))?;
+        }
+        let rules = Arc::clone(&self.rules);
+        let log = self.log_number(stage, LogKind::Device(self.own_log()));
+        let (operation, time) = self.next_operation(stage, log);
+        let entry = self.record_entry(request, kind, (operation, time), None, payload);
+        let proof = {
+            let question = Question::of_entry(Origin::Local, self.device(), &entry, Some(&act), &rules.governance);
+            self.admit_local(stage, request, &rules, &question, operation)?
+        };
+        let link = Link {
+            id: syncd_evidence::merkle::leaf_hash(&entry.to_bytes()),
+            parents: entry.governance.clone(),
+            author: self.device(),
+            act,
+        };
+        self.add_link(stage, link, kind, payload);
+        self.log_entry(stage, log, entry, payload.to_vec(), &proof, OperationType::Enqueue);
+        Ok(done(operation, None, Vec::new()))
+    }
+
+    /// The one life of an object that may be written to.
+    fn writable(&self, stage: &Stage, object: &ObjectId) -> Result<ObjectRow, WriteError> {
+        let staged = stage.objects.values().find(|staged| staged.row.object == *object).map(|s| s.row.clone());
+        let mut lives = self.object_lives(object)?;
+        if lives.len() > 1 {
+            return Err(WriteError::Ambiguous(object.clone()));
+        }
+        let row = staged.or_else(|| lives.pop()).ok_or_else(|| WriteError::NotFound(object.clone()))?;
+        if row.is_tombstoned() { Err(WriteError::Tombstoned(object.clone())) } else { Ok(row) }
+    }
+
+    fn question<'a>(
+        &self,
+        request: &'a WriteRequest,
+        subject: Option<&'a Subject>,
+        manifest: Option<&'a Manifest>,
+        base: Base,
+    ) -> Question<'a> {
+        Question {
+            origin: Origin::Local,
+            actor: &request.actor,
+            device: self.device(),
+            action: Action::Operation(OperationType::Enqueue),
+            subject,
+            manifest,
+            changed: &[],
+            size: 0,
+            base,
+            target_role: None,
+            weakens: false,
+        }
+    }
+
+    /// Asks the gate about a local call; a refusal becomes evidence at once.
+    fn admit_local(
+        &mut self,
+        stage: &mut Stage,
+        request: &WriteRequest,
+        rules: &Rules,
+        question: &Question<'_>,
+        operation: OperationId,
+    ) -> Result<Redeemed, WriteError> {
+        match question.ask(&mut self.gate, rules, operation) {
+            Ok(grant) => {
+                self.keep_decision(stage, &Arc::clone(grant.decision()));
+                redeem(grant, operation)
+            }
+            Err(refusal) => {
+                let decision = self.keep_decision(stage, &refusal.decision);
+                let mut record = ledger::record(
+                    RecordKind::Refusal,
+                    Outcome::Refused,
+                    OperationType::Enqueue,
+                    &request.actor,
+                    self.device(),
+                );
+                record.subject = question.subject.cloned();
+                record.decision = Some(decision);
+                record.set_note(&refusal.decision.in_words());
+                let operation = self.record(stage, record);
+                let review = refusal.verdict == Verdict::Review;
+                Err(WriteError::Refused(Box::new(Refused { operation, review, decision: refusal.decision })))
+            }
+        }
+    }
+
+    /// The log an object's entries go to, with this opening's session logged first.
+    fn log_for(&mut self, stage: &mut Stage, manifest: &Manifest) -> LogNo {
+        let own = self.log_number(stage, LogKind::Device(self.own_log()));
+        if !stage.session_logged {
+            self.log_session(stage, own);
+        }
+        if manifest.is_local_only() { self.local } else { own }
+    }
+
+    /// Draws the session of this opening and logs it before the actor that follows from it is used, so that a
+    /// copied disk can fork the log and never a document.
+    fn log_session(&mut self, stage: &mut Stage, own: LogNo) {
+        let session: [u8; 16] = ports::random(self.store.entropy());
+        let request = WriteRequest::new(Actor::system(), Intent::Checkpoint);
+        let at = self.next_operation(stage, own);
+        let entry = self.record_entry(&request, EntryKind::SESSION, at, None, &session);
+        self.append(stage, own, entry, session.to_vec());
+        let actor = change_actor(&self.own_log(), &session);
+        self.alter_log(stage, own, |row| row.actor = Some(actor));
+        stage.session_logged = true;
+    }
+
+    fn change_actor(&self, stage: &Stage) -> [u8; 16] {
+        let own = self.log_numbers.get(&self.own_log()).copied();
+        let staged = stage.log_of(&LogKind::Device(self.own_log()));
+        staged
+            .or_else(|| own.and_then(|no| self.log(no)))
+            .and_then(|state| state.row.actor)
+            .unwrap_or_default()
+    }
+
+    /// Id and hybrid time of the next entry of a log.
+    fn next_operation(&self, stage: &Stage, log: LogNo) -> (OperationId, UnixMicros) {
+        let last = self.staged_log(stage, log).and_then(|state| state.row.last);
+        let time = Self::tick(last, stage.now);
+        (OperationId::at(time, self.tag), time)
+    }
+
+    fn entry(
+        &self,
+        request: &WriteRequest,
+        kind: EntryKind,
+        (operation, time): (OperationId, UnixMicros),
+        subject: Option<Subject>,
+        (payload_digest, payload_len): (Digest, usize),
+        base: Option<Vec<Digest>>,
+    ) -> Entry {
+        Entry {
+            version: ENTRY_VERSION,
+            kind,
+            operation,
+            time,
+            actor: request.actor.clone(),
+            subject,
+            idempotency_key: request.idempotency_key.clone(),
+            replay_safe: request.replay_safe,
+            payload_digest,
+            payload_len: payload_len as u32,
+            requires: Vec::new(),
+            seen: Vec::new(),
+            governance: self.governance().heads.clone(),
+            base,
+        }
+    }
+
+    pub(crate) fn record_entry(
+        &self,
+        request: &WriteRequest,
+        kind: EntryKind,
+        at: (OperationId, UnixMicros),
+        subject: Option<Subject>,
+        payload: &[u8],
+    ) -> Entry {
+        self.entry(request, kind, at, subject, (domain::sha256(payload), payload.len()), None)
+    }
+
+    /// Logs a change and joins it to its document on the stage.
+    fn log_change(
+        &mut self,
+        stage: &mut Stage,
+        log: LogNo,
+        entry: Entry,
+        (bytes, proof): (Vec<u8>, Redeemed),
+        object: ObjectKey,
+    ) {
+        let time = entry.time;
+        let seq = self.log_entry(stage, log, entry, bytes.clone(), &proof, OperationType::Enqueue);
+        if let Some(staged) = stage.objects.get_mut(&object) {
+            staged.admitted.push(AdmittedChange::new(bytes, log, seq, time, proof));
+        }
+    }
+
+    fn log_entry(
+        &mut self,
+        stage: &mut Stage,
+        log: LogNo,
+        entry: Entry,
+        payload: Vec<u8>,
+        proof: &Redeemed,
+        operation: OperationType,
+    ) -> LogSeq {
+        let kind = self.staged_log(stage, log).map_or(LogKind::Local, |state| state.row.kind);
+        let actor = entry.actor.clone();
+        let seq = self.append(stage, log, entry, payload);
+        let covers = Coverage { log: Self::covered(&kind), first: seq, count: 1 };
+        let record = ledger::admission(&actor, self.device(), operation, covers, proof.decision());
+        self.record(stage, record);
+        seq
+    }
+}
+
+/// The Automerge actor of a device's session.
+pub(crate) fn change_actor(log: &syncd_schema::LogId, session: &[u8]) -> [u8; 16] {
+    let epoch = log.epoch.0.to_be_bytes();
+    let parts: [&[u8]; 4] = [log.workspace.as_bytes(), log.device.as_bytes(), &epoch, session];
+    let digest = domain::hash("actor", &parts);
+    digest.0.first_chunk::<16>().copied().unwrap_or_default()
+}
+
+/// Notes that a tombstone covers these heads.
+pub(crate) fn cover(row: &mut ObjectRow, heads: &[Digest], time: UnixMicros) {
+    row.covered.extend_from_slice(heads);
+    row.covered.sort_unstable();
+    row.covered.dedup();
+    row.changed = row.changed.max(time);
+}
+
+fn redeem(grant: Grant, operation: OperationId) -> Result<Redeemed, WriteError> {
+    grant.redeem(operation).map_err(|_| WriteError::Grant)
+}
+
+fn key_of(row: &ObjectRow) -> ObjectKey {
+    (row.object.clone(), row.incarnation)
+}
+
+fn sorted(heads: &[Digest]) -> Vec<Digest> {
+    let mut heads = heads.to_vec();
+    heads.sort_unstable();
+    heads.dedup();
+    heads
+}
+
+fn same(a: &[Digest], b: &[Digest]) -> bool {
+    sorted(a) == sorted(b)
+}
+
+const fn done(operation: OperationId, object: Option<ObjectId>, heads: Vec<Digest>) -> Written {
+    Written { operation, object, status: OperationStatus::Completed, heads, repeated: false }
+}
+
+fn idempotency_name(request: &WriteRequest, key: &str) -> Vec<u8> {
+    domain::hash("idempotency", &[request.actor.to_string().as_bytes(), key.as_bytes()]).0.to_vec()
+}
+
+/// What was asked, for telling a repetition from another request under the same key.
+fn request_digest(request: &WriteRequest) -> Digest {
+    domain::hash("request", &[format!("{:?}", request.intent).as_bytes()])
+}

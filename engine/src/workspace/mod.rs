@@ -1,0 +1,266 @@
+//! The engine of one workspace on one device: everything that changes state, and everything that reads it.
+//!
+//! Data flows one way: an intent or a segment comes in, is judged, is put on a [`stage::Stage`], and becomes durable
+//! in one transaction with its log entry, index, evidence and signed checkpoint; only then is anybody answered.
+//! Time is an argument of every call, randomness was handed in at opening. Start with [`Engine::write`] for the local
+//! road and [`Engine::receive`] for the remote one; [`stage`] is where both meet.
+
+mod admit;
+mod cache;
+mod history;
+mod identity;
+mod judge;
+mod local;
+mod members;
+mod open;
+mod peers;
+mod read;
+mod receive;
+mod recovery;
+mod segments;
+mod stage;
+mod verify;
+
+pub use history::{HistoryItem, OperationView, TaskView};
+pub use identity::Identity;
+pub use local::{Intent, Refused, WriteError, WriteRequest, Written};
+pub use members::{Invitation, MemberError, Welcome};
+pub use open::{Config, OpenError};
+pub use read::{Competing, Explanation, LogView, MemberView, ObjectSummary, ObjectView, PeerView, Status};
+pub use receive::{Receipt, ReceiveError};
+pub use recovery::Demand;
+pub use verify::{LogReport, VerifyReport};
+
+use crate::store::Store;
+use crate::store::rows::{LogKind, LogRow, PendingRow, StoreRow};
+use crate::store::seal::SealKey;
+use crate::store::tables::LogNo;
+use cache::Cache;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use syncd_policy::{Gate, Policies};
+use syncd_schema::governance::Chain;
+use syncd_schema::message::Position;
+use syncd_schema::{
+    DeviceId, Digest, Epoch, Governance, Incarnation, LogId, LogSeq, ObjectId, OperationId, UnixMicros, WorkspaceId, domain,
+};
+
+/// Names one life of an object.
+pub(crate) type ObjectKey = (ObjectId, Incarnation);
+
+/// What others must hear of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A log grew: sessions offer it to their peers.
+    LogGrew(LogId),
+    /// An object looks different now.
+    ObjectChanged {
+        /// The object.
+        object: ObjectId,
+        /// Whether the change came from another device.
+        remote: bool,
+    },
+    /// The governance chain grew: members, policies or manifests may differ.
+    GovernanceChanged,
+    /// Something a person should look at.
+    Finding {
+        /// Its kind, in the words of `evidence list`.
+        kind: &'static str,
+        /// What happened.
+        text: String,
+    },
+    /// Writing stopped or goes on.
+    Writing {
+        /// Whether this device writes.
+        allowed: bool,
+    },
+}
+
+/// A log as the engine holds it in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct LogState {
+    pub(crate) no: LogNo,
+    pub(crate) row: LogRow,
+}
+
+impl LogState {
+    pub(crate) const fn size(&self) -> LogSeq {
+        self.row.tree.size()
+    }
+}
+
+/// Governance and compiled policies under given heads.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) governance: Governance,
+    pub(crate) policies: Arc<Policies>,
+}
+
+/// One workspace on one device. See the module's documentation for where to start.
+pub struct Engine {
+    store: Store,
+    identity: Identity,
+    workspace: WorkspaceId,
+    store_row: StoreRow,
+    inviter: Option<DeviceId>,
+    chain: Chain,
+    gate: Gate,
+    rules: Arc<Rules>,
+    /// Rules under heads that entries named lately; bounded by [`RULES_KEPT`].
+    rules_at: HashMap<Digest, Arc<Rules>>,
+    logs: BTreeMap<LogNo, LogState>,
+    log_numbers: BTreeMap<LogId, LogNo>,
+    branches: BTreeMap<LogId, LogNo>,
+    local: LogNo,
+    ledger: LogNo,
+    pending: BTreeMap<(LogNo, LogSeq), PendingRow>,
+    decisions_stored: HashSet<Digest>,
+    cache: Cache,
+    highest_epoch: Epoch,
+    next_document: u64,
+    objects: u64,
+    session_logged: bool,
+    tag: u64,
+    last_record: UnixMicros,
+    keys: BTreeMap<u32, SealKey>,
+}
+
+/// Entries name few different governance heads at a time.
+const RULES_KEPT: usize = 64;
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("workspace", &self.workspace)
+            .field("device", &self.device())
+            .field("logs", &self.logs.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// The workspace.
+    #[must_use]
+    pub const fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    /// This device.
+    #[must_use]
+    pub fn device(&self) -> DeviceId {
+        self.identity.device()
+    }
+
+    /// The log this device writes in its current epoch.
+    #[must_use]
+    pub fn own_log(&self) -> LogId {
+        LogId { workspace: self.workspace, device: self.device(), epoch: self.store_row.epoch }
+    }
+
+    /// Who may do what, as far as this device knows.
+    #[must_use]
+    pub fn governance(&self) -> &Governance {
+        &self.rules.governance
+    }
+
+    /// Whether a peer may sync with this device: a member, or the device that invited it while the chain has not
+    /// arrived yet.
+    #[must_use]
+    pub fn knows(&self, peer: &DeviceId) -> bool {
+        self.governance().role(peer).is_some() || (self.chain.is_empty() && self.inviter == Some(*peer))
+    }
+
+    /// Every replicated log held here, branches of forked ones included.
+    #[must_use]
+    pub fn frontier(&self) -> Vec<Position> {
+        let position = |state: &LogState| {
+            let (log, branch) = match state.row.kind {
+                LogKind::Device(log) => (log, false),
+                LogKind::Branch(log) => (log, true),
+                LogKind::Local | LogKind::Ledger => return None,
+            };
+            (state.size() > LogSeq(0)).then(|| Position {
+                log,
+                size: state.size(),
+                root: state.row.tree.root(),
+                branch,
+            })
+        };
+        let mut positions: Vec<Position> = self.logs.values().filter_map(position).collect();
+        // Which branch of a fork arrived first must not make two devices differ for ever.
+        positions.sort_unstable_by_key(|p| (p.log, p.size, p.root));
+        for pair in 1..positions.len() {
+            let forked = positions.get(pair - 1).map(|p| p.log) == positions.get(pair).map(|p| p.log);
+            for index in if forked { pair - 1..pair + 1 } else { 0..0 } {
+                if let Some(position) = positions.get_mut(index) {
+                    position.branch = true;
+                }
+            }
+        }
+        positions
+    }
+
+    /// Entries in all replicated logs held here.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.frontier().iter().map(|position| position.size.0).sum()
+    }
+
+    /// Flushes what may be lost by a crash; called when a daemon stops.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn close(mut self) -> Result<(), crate::store::StoreError> {
+        self.store.commit(crate::store::Batch::default())
+    }
+
+    pub(crate) fn log(&self, no: LogNo) -> Option<&LogState> {
+        self.logs.get(&no)
+    }
+
+    pub(crate) fn device_log(&self, log: &LogId) -> Option<&LogState> {
+        self.log_numbers.get(log).and_then(|no| self.logs.get(no))
+    }
+
+    /// The rules under given heads, or none while some of them have not arrived.
+    pub(crate) fn rules_under(&mut self, heads: &[Digest]) -> Option<Arc<Rules>> {
+        if heads == self.rules.governance.heads {
+            return Some(Arc::clone(&self.rules));
+        }
+        let name = heads_name(heads);
+        if let Some(rules) = self.rules_at.get(&name) {
+            return Some(Arc::clone(rules));
+        }
+        if !self.chain.holds(heads) {
+            return None;
+        }
+        let rules = judge::compile(&mut self.gate, self.chain.at(heads))?;
+        if self.rules_at.len() >= RULES_KEPT {
+            self.rules_at.clear();
+        }
+        self.rules_at.insert(name, Arc::clone(&rules));
+        Some(rules)
+    }
+
+    /// As [`Engine::rules_under`], entries on the stage included. What heads mean depends on nothing but the graph
+    /// behind them, so it may be kept whether or not the stage is committed.
+    pub(crate) fn staged_rules(&mut self, stage: &stage::Stage, heads: &[Digest]) -> Option<Arc<Rules>> {
+        if let Some(rules) = self.rules_under(heads) {
+            return Some(rules);
+        }
+        let chain = stage.chain.as_ref().filter(|chain| chain.holds(heads))?;
+        let rules = judge::compile(&mut self.gate, chain.at(heads))?;
+        self.rules_at.insert(heads_name(heads), Arc::clone(&rules));
+        Some(rules)
+    }
+
+    /// The next hybrid time of a log: the clock, moved forward where it has not moved by itself.
+    pub(crate) fn tick(last: Option<(OperationId, UnixMicros)>, now: UnixMicros) -> UnixMicros {
+        last.map_or(now, |(_, last)| now.max(last.plus(1)))
+    }
+}
+
+fn heads_name(heads: &[Digest]) -> Digest {
+    let parts: Vec<&[u8]> = heads.iter().map(|head| head.as_bytes().as_slice()).collect();
+    domain::hash("heads", &parts)
+}

@@ -1,0 +1,469 @@
+//! Reading: objects, lists, members, status. Nothing here changes anything.
+
+use super::stage::Stage;
+use super::{Engine, ObjectKey};
+use crate::document;
+use crate::store::StoreError;
+use crate::store::rows::{self, LogKind, ObjectRow, PartRow};
+use crate::store::tables::{Table, key};
+use crate::store::Batch;
+use automerge::Automerge;
+use serde::Serialize;
+use syncd_evidence::Finding;
+use syncd_schema::cbor::CborError;
+use syncd_schema::operation::EntryState;
+use syncd_schema::{
+    Actor, Collection, DeviceId, Digest, Incarnation, LogSeq, ObjectId, ObjectState, OperationId, Role, UnixMicros,
+    WorkspaceId,
+};
+
+/// An object as `get` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ObjectView {
+    /// Its id.
+    pub object: ObjectId,
+    /// Its collection.
+    pub collection: Collection,
+    /// Its value; null when it was deleted.
+    pub value: serde_json::Value,
+    /// Whether something waits.
+    pub state: ObjectState,
+    /// Its document's heads.
+    pub heads: Vec<Digest>,
+    /// What competes with what is shown.
+    pub conflicts: Vec<Competing>,
+}
+
+/// One thing about an object on which devices differ.
+#[derive(Clone, Debug, Serialize)]
+pub struct Competing {
+    /// The card that asks, once cards exist for it.
+    pub card: Option<String>,
+    /// Where in the object; empty for the object as a whole.
+    pub path: String,
+    /// Every side.
+    pub values: Vec<CompetingValue>,
+}
+
+/// One side.
+#[derive(Clone, Debug, Serialize)]
+pub struct CompetingValue {
+    /// What it says.
+    pub value: serde_json::Value,
+    /// Which device.
+    pub device: Option<DeviceId>,
+    /// Who there.
+    pub actor: Option<Actor>,
+    /// In which operation.
+    pub operation: Option<OperationId>,
+    /// When.
+    pub at: String,
+}
+
+/// An object in a list.
+#[derive(Clone, Debug, Serialize)]
+pub struct ObjectSummary {
+    /// Its id.
+    pub object: ObjectId,
+    /// Its collection.
+    pub collection: Collection,
+    /// Whether something waits.
+    pub state: ObjectState,
+    /// When it last changed.
+    pub at: String,
+    /// How many changes it has.
+    pub changes: u64,
+}
+
+/// A device of the workspace.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemberView {
+    /// The device.
+    pub device: DeviceId,
+    /// Its name.
+    pub name: String,
+    /// What it may do; none when it was removed.
+    pub role: Option<Role>,
+    /// `self`, `member` or `removed`.
+    pub trust: &'static str,
+    /// When something of it last arrived here.
+    pub last_seen: Option<String>,
+}
+
+/// A log in `status`.
+#[derive(Clone, Debug, Serialize)]
+pub struct LogView {
+    /// Whose it is.
+    pub device: DeviceId,
+    /// Which life.
+    pub epoch: u32,
+    /// How many entries.
+    pub size: u64,
+    /// Their root.
+    pub root: Digest,
+    /// Whether this is one of several histories.
+    pub branch: bool,
+    /// Whether it is frozen.
+    pub frozen: bool,
+}
+
+/// A peer in `status`; what only a running daemon knows is filled in by it.
+#[derive(Clone, Debug, Serialize)]
+pub struct PeerView {
+    /// The device.
+    pub device: DeviceId,
+    /// Its name.
+    pub name: String,
+    /// `connected`, `in sync`, `offline`, …
+    pub state: String,
+    /// Operations it has and this device has not, as far as is known.
+    pub behind: Option<u64>,
+    /// Operations this device has and it has not, as far as is known.
+    pub ahead: Option<u64>,
+}
+
+/// What `status` says.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// This device.
+    pub device: DeviceId,
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// Its current epoch.
+    pub epoch: u32,
+    /// Objects held, deleted ones included.
+    pub objects: u64,
+    /// Operations held, over all logs.
+    pub operations: u64,
+    /// Decisions somebody must make.
+    pub open_cards: u64,
+    /// Why this device does not write, if it does not.
+    pub stopped: Option<String>,
+    /// Entries that wait for something.
+    pub held: u64,
+    /// Entries that were refused.
+    pub refused: u64,
+    /// The other members.
+    pub peers: Vec<PeerView>,
+    /// The logs.
+    pub logs: Vec<LogView>,
+    /// What somebody should look at.
+    pub findings: Vec<Finding>,
+}
+
+/// Why something is as it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// What was asked about.
+    pub subject: String,
+    /// Its state.
+    pub state: String,
+    /// The reasons, in order.
+    pub because: Vec<String>,
+    /// What one may do next.
+    pub next: Vec<String>,
+}
+
+impl Engine {
+    /// An object with its value and state.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn get(&mut self, object: &ObjectId) -> Result<Option<ObjectView>, StoreError> {
+        let lives = self.object_lives(object)?;
+        let Some(row) = lives.first() else { return self.unborn(object) };
+        let value = if row.is_tombstoned() { serde_json::Value::Null } else { self.value_of(row)? };
+        let mut conflicts = Vec::new();
+        if lives.len() > 1 {
+            let mut values = Vec::new();
+            for life in &lives {
+                values.push(self.side(life)?);
+            }
+            conflicts.push(Competing { card: None, path: String::new(), values });
+        } else if row.is_half_deleted() {
+            conflicts.push(Competing { card: None, path: String::new(), values: vec![self.side(row)?] });
+        }
+        let state = self.state_of(&lives);
+        Ok(Some(ObjectView {
+            object: object.clone(),
+            collection: row.collection.clone(),
+            value,
+            state,
+            heads: row.heads.clone(),
+            conflicts,
+        }))
+    }
+
+    /// An object of which entries wait and nothing was admitted yet.
+    fn unborn(&self, object: &ObjectId) -> Result<Option<ObjectView>, StoreError> {
+        for ((no, seq), row) in &self.pending {
+            if row.object.as_ref().is_some_and(|(waiting, _)| waiting == object) {
+                let subject = self.record_at(*no, *seq)?.and_then(|record| record.entry.subject);
+                return Ok(subject.map(|subject| ObjectView {
+                    object: object.clone(),
+                    collection: subject.collection,
+                    value: serde_json::Value::Null,
+                    state: ObjectState::Blocked,
+                    heads: Vec::new(),
+                    conflicts: Vec::new(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn side(&mut self, row: &ObjectRow) -> Result<CompetingValue, StoreError> {
+        let value = self.value_of(row)?;
+        let sources = self.sources_of(row)?;
+        let last = self.entries_of(&sources)?.pop();
+        Ok(CompetingValue {
+            value,
+            device: last.as_ref().and_then(|(no, ..)| self.log_id(*no)).map(|log| log.device),
+            actor: last.as_ref().map(|(.., entry)| entry.actor.clone()),
+            operation: last.as_ref().map(|(.., entry)| entry.operation),
+            at: row.changed.rfc3339(),
+        })
+    }
+
+    /// The value at given heads is what automerge computes; this is the current one.
+    fn value_of(&mut self, row: &ObjectRow) -> Result<serde_json::Value, StoreError> {
+        self.with_document(row, document::read)
+    }
+
+    /// A text or value inside an object, without reading the rest.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn with_object<T>(
+        &mut self,
+        object: &ObjectId,
+        read: impl FnOnce(&Automerge) -> T,
+    ) -> Result<Option<T>, StoreError> {
+        match self.object_lives(object)?.first() {
+            Some(row) if !row.is_tombstoned() => self.with_document(row, read).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn with_document<T>(&mut self, row: &ObjectRow, read: impl FnOnce(&Automerge) -> T) -> Result<T, StoreError> {
+        let key: ObjectKey = (row.object.clone(), row.incarnation);
+        let loaded = match self.cache.take(&key) {
+            Some(loaded) => loaded,
+            None => super::cache::Loaded {
+                document: self.load_document(row)?,
+                bytes: super::cache::estimate(row.changes, row.snapshot_bytes + row.tail_bytes),
+            },
+        };
+        let result = read(&loaded.document);
+        self.cache.put(key, loaded);
+        Ok(result)
+    }
+
+    fn state_of(&self, lives: &[ObjectRow]) -> ObjectState {
+        let Some(first) = lives.first() else { return ObjectState::Blocked };
+        let waits = |state: EntryState| {
+            self.pending.values().any(|row| {
+                row.state == state && row.object.as_ref().is_some_and(|(object, _)| *object == first.object)
+            })
+        };
+        if lives.len() > 1 || first.is_half_deleted() {
+            ObjectState::Conflicted
+        } else if first.is_tombstoned() {
+            ObjectState::Tombstoned
+        } else if waits(EntryState::Held) || waits(EntryState::Refused) {
+            ObjectState::Blocked
+        } else {
+            ObjectState::Clean
+        }
+    }
+
+    /// Objects of a collection, or all, by id; at most `limit` after `after`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list(&self, collection: Option<&Collection>) -> Result<Vec<ObjectSummary>, StoreError> {
+        let prefix = collection.map(key::name_prefix).unwrap_or_default();
+        let mut summaries: Vec<ObjectSummary> = Vec::new();
+        for name in self.store.keys(Table::Names, &prefix, usize::MAX)? {
+            // collection, 0, object, 0, incarnation
+            let Some((rest, incarnation)) = name.split_last_chunk::<32>() else { continue };
+            let text = String::from_utf8_lossy(rest);
+            let mut parts = text.split('\0');
+            let (Some(collection), Some(object)) = (parts.next(), parts.next()) else { continue };
+            let (Ok(collection), Ok(object)) = (collection.parse(), object.parse()) else { continue };
+            if summaries.last().is_some_and(|last: &ObjectSummary| last.object == object) {
+                continue;
+            }
+            let Some(row) = self.object_row(&(object, Incarnation(*incarnation)))? else { continue };
+            let lives = self.object_lives(&row.object)?;
+            summaries.push(ObjectSummary {
+                state: self.state_of(&lives),
+                object: row.object,
+                collection,
+                at: row.changed.rfc3339(),
+                changes: row.changes,
+            });
+        }
+        Ok(summaries)
+    }
+
+    /// The object of a collection `files` with this path, and others like it: the ids whose `/path` is `path`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn find_by_field(
+        &mut self,
+        collection: &Collection,
+        field: &str,
+        value: &str,
+    ) -> Result<Option<ObjectId>, StoreError> {
+        for summary in self.list(Some(collection))? {
+            let found = self.with_object(&summary.object, |doc| document::read_at(doc, field))?;
+            if found.and_then(Result::ok).flatten().is_some_and(|found| found.as_str() == Some(value)) {
+                return Ok(Some(summary.object));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All devices the workspace knows.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberView> {
+        let own = self.device();
+        let seen = |device: DeviceId| {
+            let logs = self.logs.values().filter(|state| {
+                matches!(state.row.kind, LogKind::Device(log) if log.device == device)
+            });
+            logs.filter_map(|state| state.row.last).map(|(_, time)| time).max()
+        };
+        let view = |member: &syncd_schema::Member| MemberView {
+            device: member.device,
+            name: member.name.clone(),
+            role: member.role,
+            trust: match member.role {
+                None => "removed",
+                Some(_) if member.device == own => "self",
+                Some(_) => "member",
+            },
+            last_seen: seen(member.device).map(UnixMicros::rfc3339),
+        };
+        self.governance().members.values().map(view).collect()
+    }
+
+    /// How this device and its workspace are.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn status(&self) -> Result<Status, StoreError> {
+        let own = self.device();
+        let peers = self.members().into_iter().filter(|m| m.device != own && m.role.is_some());
+        let frozen = |log| self.device_log(log).is_some_and(|state| state.row.frozen);
+        let logs: Vec<LogView> = self
+            .frontier()
+            .iter()
+            .map(|position| LogView {
+                device: position.log.device,
+                epoch: position.log.epoch.0,
+                size: position.size.0,
+                root: position.root,
+                branch: position.branch,
+                frozen: frozen(&position.log),
+            })
+            .collect();
+        let count = |state| self.pending.values().filter(|row| row.state == state).count() as u64;
+        Ok(Status {
+            device: own,
+            workspace: self.workspace,
+            epoch: self.store_row.epoch.0,
+            objects: self.objects,
+            operations: self.entries() + self.log(self.local).map_or(0, |local| local.size().0),
+            open_cards: 0,
+            stopped: self.store_row.stopped.map(|stop| super::local::stop_text(stop).to_owned()),
+            held: count(EntryState::Held),
+            refused: count(EntryState::Refused),
+            peers: peers
+                .map(|member| PeerView {
+                    device: member.device,
+                    name: member.name,
+                    state: "offline".to_owned(),
+                    behind: None,
+                    ahead: None,
+                })
+                .collect(),
+            logs,
+            findings: self.findings()?,
+        })
+    }
+
+    /// Everything somebody should look at.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn findings(&self) -> Result<Vec<Finding>, StoreError> {
+        let rows = self.store.prefix(Table::Findings, &[])?;
+        Ok(rows.iter().filter_map(|(_, bytes)| Finding::from_bytes(bytes).ok()).collect())
+    }
+
+    /// How many documents are loaded: memory follows them.
+    #[must_use]
+    pub fn loaded_documents(&self) -> usize {
+        self.cache.len()
+    }
+
+    pub(crate) fn object_row(&self, key: &ObjectKey) -> Result<Option<ObjectRow>, StoreError> {
+        rows::read(&self.store, Table::Objects, &key::object(&key.0, &key.1))
+    }
+
+    /// All lives of an object, by incarnation.
+    pub(crate) fn object_lives(&self, object: &ObjectId) -> Result<Vec<ObjectRow>, StoreError> {
+        let rows = self.store.prefix(Table::Objects, &key::object_prefix(object))?;
+        rows.iter().map(|(key, bytes)| rows::decode(Table::Objects, key, bytes)).collect()
+    }
+
+    /// The parts of a document in order, as they will be after `batch` if one is given.
+    pub(crate) fn part_rows(&self, row: &ObjectRow, batch: Option<&Batch>) -> Result<Vec<PartRow>, StoreError> {
+        let mut parts = Vec::with_capacity(row.parts as usize + 1);
+        let stored = self.store.prefix(Table::Docs, &row.document.to_be_bytes())?;
+        let mut rows: std::collections::BTreeMap<Vec<u8>, Vec<u8>> = stored.into_iter().collect();
+        for part in 0..=row.parts {
+            let at = key::part(row.document, part);
+            if let Some(Some(bytes)) = batch.and_then(|batch| batch.get(Table::Docs, &at)) {
+                rows.insert(at, bytes.to_vec());
+            }
+        }
+        for (at, bytes) in rows {
+            parts.push(rows::decode(Table::Docs, &at, &bytes)?);
+        }
+        Ok(parts)
+    }
+
+    /// Where an object's changes came from, in the order of admission.
+    pub(crate) fn sources_of(&self, row: &ObjectRow) -> Result<Vec<rows::Source>, StoreError> {
+        Ok(self.part_rows(row, None)?.into_iter().flat_map(|part| part.sources).collect())
+    }
+
+    /// Loads a document: its snapshot, and the changes after it in one go.
+    pub(crate) fn load_document(&self, row: &ObjectRow) -> Result<Automerge, StoreError> {
+        let parts = self.part_rows(row, None)?;
+        let snapshot = parts.iter().find(|part| part.lengths.is_empty()).map(|part| part.bytes.as_slice());
+        let tail = parts.iter().flat_map(PartRow::chunks);
+        document::load(snapshot, tail).map_err(|error| {
+            tracing::error!(object = %row.object, %error, "a stored document does not load");
+            StoreError::Value {
+                table: Table::Docs.name(),
+                key: hex::encode(row.document.to_be_bytes()),
+                source: CborError::Invalid { what: "document", rule: "it must load from its parts" },
+            }
+        })
+    }
+
+    /// The size of a log of this store, for tests and the ledger's report.
+    pub(crate) fn size_of(&self, kind: &LogKind) -> LogSeq {
+        self.logs.values().find(|s| s.row.kind == *kind).map_or(LogSeq(0), super::LogState::size)
+    }
+
+    /// Whether a stage would change anything.
+    pub(crate) fn is_idle(stage: &Stage) -> bool {
+        stage.batch.is_empty() && stage.records.is_empty() && stage.appended() == 0
+    }
+}

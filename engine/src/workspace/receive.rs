@@ -1,0 +1,278 @@
+//! The remote road: a segment is verified, opened, judged, merged and made durable in one commit, and then answered.
+//!
+//! In this order, each step before the next may look: bounds (schema) → membership → signature of the checkpoint →
+//! position → seal → decompression → entries → Merkle root → judgement ([`super::admit`]). A segment that fails is
+//! dropped whole and becomes a finding; nothing of it was stored.
+
+use super::admit::Arrival;
+use super::{Engine, Event};
+use crate::log::run::{self, LogRecord, RunError};
+use crate::store::StoreError;
+use crate::store::rows::{LogKind, RunRow};
+use minicbor::decode;
+use syncd_evidence::{Checkpoint, CheckpointError, Finding, FindingKind, Severity, Tree};
+use syncd_evidence::merkle::leaf_hash;
+use syncd_schema::message::{Outcome, Segment};
+use syncd_schema::{DeviceId, LogId, LogSeq, UnixMicros};
+
+/// What a segment did, for the acknowledgement.
+#[derive(Clone, Debug, Default)]
+pub struct Receipt {
+    /// How many entries of the segment's log are on disk now.
+    pub size: LogSeq,
+    /// How many of them are new.
+    pub received: u64,
+    /// What became of entries, also of those that had waited for these.
+    pub outcomes: Vec<(LogId, Outcome)>,
+    /// What others must hear.
+    pub events: Vec<Event>,
+}
+
+/// Why a segment was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// Another workspace.
+    #[error("the segment is of another workspace")]
+    Workspace,
+    /// The log's device is not a member as far as this device knows yet: try again when governance has grown.
+    #[error("device {} is not known to be a member yet", .0.short())]
+    UnknownMember(DeviceId),
+    /// The key that seals it has not arrived: try again when governance has grown.
+    #[error("the workspace key of epoch {0} is not known yet")]
+    UnknownKey(u32),
+    /// Entries before it are missing.
+    #[error("the segment begins at {first}, here the log ends at {have}")]
+    Gap {
+        /// Where it begins.
+        first: LogSeq,
+        /// How many entries are here.
+        have: LogSeq,
+    },
+    /// The log is frozen, because two branches of it exist.
+    #[error("log {0} is frozen, because two histories of it exist")]
+    Frozen(LogId),
+    /// It is signed and does not continue what is here: the other branch is wanted as proof.
+    #[error("log {0} does not continue what is held here")]
+    DoesNotExtend(LogId),
+    /// Its checkpoint is not one of that device.
+    #[error("the checkpoint does not verify")]
+    Checkpoint(#[from] CheckpointError),
+    /// Its checkpoint cannot be read.
+    #[error("the checkpoint cannot be read")]
+    MalformedCheckpoint(#[source] decode::Error),
+    /// It does not open under the workspace key.
+    #[error("the segment does not open: altered on its way, or sealed with another key")]
+    Sealed,
+    /// Its content is not a run of entries.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// An entry breaks the order of its log.
+    #[error("entry {0} goes back in time, id or governance")]
+    Order(LogSeq),
+    /// Too much waits for something that has not come.
+    #[error("too many entries wait for something that has not arrived")]
+    TooManyPending,
+    /// The disk refused; nothing was acknowledged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ReceiveError {
+    /// Whether the same segment may succeed later, without anybody being at fault.
+    #[must_use]
+    pub const fn is_early(&self) -> bool {
+        matches!(self, Self::UnknownMember(_) | Self::UnknownKey(_))
+    }
+}
+
+/// A segment whose every byte is accounted for by a member's signature.
+pub(super) struct VerifiedSegment {
+    pub(super) log: LogId,
+    pub(super) first: LogSeq,
+    pub(super) records: Vec<LogRecord>,
+    pub(super) tree: Tree,
+    pub(super) run: RunRow,
+}
+
+impl Engine {
+    /// Takes a segment that `from` sent. When this returns a receipt, what it acknowledges is on disk.
+    ///
+    /// # Errors
+    /// Says why the segment was not taken; nothing of it was stored. What a peer is to blame for is on record as a
+    /// finding.
+    pub fn receive(&mut self, from: DeviceId, segment: &Segment, now: UnixMicros) -> Result<Receipt, ReceiveError> {
+        match self.try_receive(segment, now) {
+            Err(error) => {
+                self.blame(from, segment, &error, now)?;
+                Err(error)
+            }
+            receipt => receipt,
+        }
+    }
+
+    fn try_receive(&mut self, segment: &Segment, now: UnixMicros) -> Result<Receipt, ReceiveError> {
+        let checkpoint = self.verify_origin(segment)?;
+        if segment.branch {
+            return self.receive_branch(segment, &checkpoint, now);
+        }
+        let have = self.device_log(&segment.log).map_or(LogSeq(0), super::LogState::size);
+        let end = segment.first.plus(u64::from(segment.count));
+        if segment.first > have {
+            return Err(ReceiveError::Gap { first: segment.first, have });
+        }
+        if self.device_log(&segment.log).is_some_and(|state| state.row.frozen) {
+            return Err(ReceiveError::Frozen(segment.log));
+        }
+        if end <= have {
+            if end == have && self.device_log(&segment.log).is_some_and(|s| s.row.tree.root() != checkpoint.root) {
+                return Err(ReceiveError::DoesNotExtend(segment.log));
+            }
+            // Everything is here: say so again, since the acknowledgement may have been lost.
+            return Ok(Receipt { size: have, ..Receipt::default() });
+        }
+        let tree = self.device_log(&segment.log).map(|state| state.row.tree.clone()).unwrap_or_default();
+        let skip = have.0.saturating_sub(segment.first.0);
+        let verified = self.open_segment(segment, checkpoint, tree, skip as usize)?;
+        self.check_order(&verified)?;
+        self.admit_segment(verified, now)
+    }
+
+    /// Membership, epoch, and the signature over everything that follows.
+    fn verify_origin(&mut self, segment: &Segment) -> Result<Checkpoint, ReceiveError> {
+        let log = segment.log;
+        if log.workspace != self.workspace {
+            return Err(ReceiveError::Workspace);
+        }
+        let expected_owner = self.chain.is_empty() && self.genesis_owner() == Some(log.device);
+        if !expected_owner && !self.governance().members.contains_key(&log.device) {
+            return Err(ReceiveError::UnknownMember(log.device));
+        }
+        let checkpoint: Checkpoint =
+            minicbor::decode(&segment.checkpoint).map_err(ReceiveError::MalformedCheckpoint)?;
+        let verified = checkpoint.verify(&self.origin(&LogKind::Device(log)), &log.device)?;
+        if verified.size() != segment.first.plus(u64::from(segment.count)) {
+            return Err(ReceiveError::Run(RunError::Form("it ends elsewhere than its checkpoint")));
+        }
+        Ok(*verified.checkpoint())
+    }
+
+    /// Opens the seal, decodes, and proves that the entries lead from the given tree to the checkpoint.
+    pub(super) fn open_segment(
+        &self,
+        segment: &Segment,
+        checkpoint: Checkpoint,
+        mut tree: Tree,
+        skip: usize,
+    ) -> Result<VerifiedSegment, ReceiveError> {
+        let key = self.keys.get(&segment.key_epoch).ok_or(ReceiveError::UnknownKey(segment.key_epoch))?;
+        let bytes =
+            key.open(&segment.sealed, &segment.associated_data()).map_err(|_| ReceiveError::Sealed)?;
+        let mut records = run::decode(&bytes, segment.open_len as usize)?;
+        if records.len() != segment.count as usize {
+            return Err(ReceiveError::Run(RunError::Form("it holds another number of entries than it says")));
+        }
+        let is_whole = skip == 0;
+        records.drain(..skip.min(records.len()));
+        for record in &records {
+            tree.append(leaf_hash(&record.entry.to_bytes()));
+        }
+        if tree.root() != checkpoint.root {
+            return Err(ReceiveError::DoesNotExtend(segment.log));
+        }
+        // What came is stored as it came, unless a part of it was here already.
+        let (bytes, open_len) = if is_whole {
+            (bytes, segment.open_len as usize)
+        } else {
+            let encoded = run::encode(&records);
+            (encoded.bytes, encoded.open_len)
+        };
+        let run = RunRow { count: records.len() as u32, open_len: open_len as u32, checkpoint, bytes };
+        Ok(VerifiedSegment { log: segment.log, first: segment.first.plus(skip as u64), records, tree, run })
+    }
+
+    /// Ids, times and governance heads never go back within a log.
+    fn check_order(&self, segment: &VerifiedSegment) -> Result<(), ReceiveError> {
+        let state = self.device_log(&segment.log);
+        let mut last = state.and_then(|state| state.row.last);
+        let mut heads = state.map(|state| state.row.governance.clone()).unwrap_or_default();
+        for (index, record) in segment.records.iter().enumerate() {
+            let entry = &record.entry;
+            let seq = segment.first.plus(index as u64);
+            if last.is_some_and(|(id, time)| entry.operation <= id || entry.time <= time) {
+                return Err(ReceiveError::Order(seq));
+            }
+            if entry.governance != heads {
+                // Heads that have not arrived are judged when they do; known ones must not go back now.
+                let known = self.chain.holds(&entry.governance) && self.chain.holds(&heads);
+                if known && !self.chain.covers(&entry.governance, &heads) {
+                    return Err(ReceiveError::Order(seq));
+                }
+                heads.clone_from(&entry.governance);
+            }
+            last = Some((entry.operation, entry.time));
+        }
+        Ok(())
+    }
+
+    fn admit_segment(&mut self, segment: VerifiedSegment, now: UnixMicros) -> Result<Receipt, ReceiveError> {
+        let mut stage = self.stage(now);
+        let no = self.log_number(&mut stage, LogKind::Device(segment.log));
+        let received = segment.records.len() as u64;
+        let size = segment.tree.size();
+        if let Some(last) = segment.records.last() {
+            let (operation, time, governance) =
+                (last.entry.operation, last.entry.time, last.entry.governance.clone());
+            self.alter_log(&mut stage, no, |row| {
+                row.last = Some((operation, time));
+                row.governance = governance;
+            });
+        }
+        self.put_received(&mut stage, no, segment.tree, segment.run);
+        let arrivals: Vec<Arrival> = segment
+            .records
+            .into_iter()
+            .enumerate()
+            .map(|(index, record)| Arrival { log: segment.log, no, seq: segment.first.plus(index as u64), record })
+            .collect();
+        let outcomes = self.admit(&mut stage, arrivals)?;
+        if self.pending.len() + stage.pending.len() > syncd_schema::limits::PENDING_ENTRIES {
+            return Err(ReceiveError::TooManyPending);
+        }
+        let mut events = self.commit(stage)?;
+        events.extend(self.after_own_tail(&segment.log, now)?);
+        Ok(Receipt { size, received, outcomes, events })
+    }
+
+    /// What a peer or the log's device is to blame for goes on record; what is merely early does not.
+    fn blame(
+        &mut self,
+        from: DeviceId,
+        segment: &Segment,
+        error: &ReceiveError,
+        now: UnixMicros,
+    ) -> Result<(), StoreError> {
+        let (kind, severity, next) = match error {
+            ReceiveError::UnknownMember(_)
+            | ReceiveError::UnknownKey(_)
+            | ReceiveError::Gap { .. }
+            | ReceiveError::Frozen(_)
+            | ReceiveError::DoesNotExtend(_)
+            | ReceiveError::Store(_) => return Ok(()),
+            ReceiveError::TooManyPending => (
+                FindingKind::LimitReached,
+                Severity::Warning,
+                "sync with the device that holds what the entries wait for",
+            ),
+            _ => (
+                FindingKind::BrokenSegment,
+                Severity::Warning,
+                "sync again; if it happens again, the peer's store or program is damaged",
+            ),
+        };
+        let place = format!("log {} from {}", segment.log, from.short());
+        let finding = Finding::new(kind, &place, severity, &error.to_string(), next, now);
+        let mut stage = self.stage(now);
+        self.find(&mut stage, finding)?;
+        self.commit(stage).map(drop)
+    }
+}

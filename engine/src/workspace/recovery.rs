@@ -1,0 +1,187 @@
+//! When history and disk disagree: stores rolled back, and logs with two histories.
+//!
+//! A peer that knows more of this device's own log shows that the store is an old copy. The device stops writing,
+//! takes its lost tail back like any other log, and goes on in a new epoch. Two signed histories of one log are
+//! proof of a clone; the log is frozen on every device that sees both, both stay readable, and the device writes
+//! again only when an admin has let it in anew.
+
+use super::receive::{Receipt, ReceiveError};
+use super::stage::Stage;
+use super::{Engine, Event};
+use crate::store::StoreError;
+use crate::store::rows::{LogKind, Stop};
+use crate::store::tables::Table;
+use syncd_evidence::{Checkpoint, Finding, FindingKind, Severity, Tree};
+use syncd_schema::message::{Position, Segment};
+use syncd_schema::{Epoch, LogId, LogSeq, UnixMicros, cbor};
+
+/// What a peer's frontier asks this device to do about one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// The peer has more: it will send, or be asked.
+    Behind(LogSeq),
+    /// The peer has less: send from there.
+    Ahead(LogSeq),
+    /// Same size and another root, or a branch not held here: ask for all of it.
+    Branch,
+    /// Nothing.
+    Equal,
+}
+
+impl Engine {
+    /// Compares one position of a peer's frontier with what is held here.
+    #[must_use]
+    pub fn compare(&self, position: &Position) -> Demand {
+        let held = self.device_log(&position.log);
+        let second = self.branches.get(&position.log).and_then(|no| self.log(*no));
+        let (size, root) = held.map_or((LogSeq(0), None), |s| (s.size(), Some(s.row.tree.root())));
+        let here = |size: LogSeq, root| {
+            [held, second].into_iter().flatten().any(|s| s.size() == size && s.row.tree.root() == root)
+        };
+        if here(position.size, position.root) {
+            return Demand::Equal;
+        }
+        if held.is_some_and(|state| state.row.frozen) && second.is_some() {
+            return Demand::Equal;
+        }
+        if position.branch && held.is_some() {
+            return Demand::Branch;
+        }
+        match position.size.cmp(&size) {
+            std::cmp::Ordering::Greater => Demand::Behind(size),
+            std::cmp::Ordering::Less => Demand::Ahead(position.size),
+            std::cmp::Ordering::Equal if root == Some(position.root) => Demand::Equal,
+            std::cmp::Ordering::Equal => Demand::Branch,
+        }
+    }
+
+    /// A peer knows more of this device's own log than the device does: an old copy of the store is running.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn notice_own_log(&mut self, position: &Position, now: UnixMicros) -> Result<Vec<Event>, StoreError> {
+        let log = position.log;
+        if log.device != self.device() || log.epoch < self.store_row.epoch {
+            return Ok(Vec::new());
+        }
+        self.highest_epoch = self.highest_epoch.max(log.epoch);
+        let have = self.device_log(&log).map_or(LogSeq(0), super::LogState::size);
+        if position.size <= have || self.store_row.stopped.is_some() {
+            return Ok(Vec::new());
+        }
+        let finding = Finding::new(
+            FindingKind::Rollback,
+            &format!("log {}", position.log),
+            Severity::Critical,
+            &format!("a peer holds {} entries of this device's log, this store has {have}", position.size),
+            "leave the device connected: it fetches what it lost and goes on in a new epoch",
+            now,
+        );
+        self.stop(Stop::RolledBack, finding, now)
+    }
+
+    fn stop(&mut self, stop: Stop, finding: Finding, now: UnixMicros) -> Result<Vec<Event>, StoreError> {
+        let mut stage = self.stage(now);
+        self.find(&mut stage, finding)?;
+        let mut row = self.store_row.clone();
+        row.stopped = Some(stop);
+        stage.batch.put(Table::Keys, b"store".to_vec(), cbor::encode(&row));
+        let mut events = self.commit(stage)?;
+        self.store_row = row;
+        events.push(Event::Writing { allowed: false });
+        Ok(events)
+    }
+
+    /// Starts writing in a new epoch.
+    fn go_on(&mut self, epoch: Epoch, now: UnixMicros) -> Result<Vec<Event>, StoreError> {
+        let mut stage = self.stage(now);
+        let mut row = self.store_row.clone();
+        row.epoch = epoch;
+        row.stopped = None;
+        stage.batch.put(Table::Keys, b"store".to_vec(), cbor::encode(&row));
+        let mut events = self.commit(stage)?;
+        self.store_row = row;
+        self.session_logged = false;
+        events.push(Event::Writing { allowed: true });
+        Ok(events)
+    }
+
+    /// After a part of this device's own log came back, or governance moved: may it write again?
+    pub(super) fn after_own_tail(&mut self, log: &LogId, now: UnixMicros) -> Result<Vec<Event>, StoreError> {
+        let mut events = Vec::new();
+        if log.device == self.device() && self.store_row.stopped == Some(Stop::RolledBack) {
+            // A new epoch ends the doubt: whatever else of the old one turns up is taken like any log.
+            events.extend(self.go_on(self.highest_epoch.max(self.store_row.epoch).next(), now)?);
+        }
+        let allowed = self.governance().members.get(&self.device()).map_or(Epoch(0), |m| m.min_epoch);
+        if allowed > self.store_row.epoch {
+            events.extend(self.go_on(allowed, now)?);
+        }
+        Ok(events)
+    }
+
+    /// Why this device does not write at the moment, if it does not.
+    #[must_use]
+    pub const fn stopped(&self) -> Option<Stop> {
+        self.store_row.stopped
+    }
+
+    /// Takes a part of the other history of a log. When its end verifies, the fork is proven: the log is frozen.
+    pub(super) fn receive_branch(
+        &mut self,
+        segment: &Segment,
+        checkpoint: &Checkpoint,
+        now: UnixMicros,
+    ) -> Result<Receipt, ReceiveError> {
+        let held = self.device_log(&segment.log).map_or(LogSeq(0), super::LogState::size);
+        let branch = self.branches.get(&segment.log).and_then(|no| self.log(*no));
+        let (have, tree) = branch.map_or((LogSeq(0), Tree::default()), |s| (s.size(), s.row.tree.clone()));
+        if segment.first > have {
+            return Err(ReceiveError::Gap { first: segment.first, have });
+        }
+        let skip = have.0.saturating_sub(segment.first.0) as usize;
+        if skip >= segment.count as usize {
+            return Ok(Receipt { size: have, ..Receipt::default() });
+        }
+        let verified = self.open_segment(segment, *checkpoint, tree, skip)?;
+        let size = verified.tree.size();
+        let mut stage = self.stage(now);
+        let no = self.log_number(&mut stage, LogKind::Branch(segment.log));
+        let root = verified.tree.root();
+        self.put_received(&mut stage, no, verified.tree, verified.run);
+        self.freeze(&mut stage, segment.log)?;
+        let mut events = self.commit(stage)?;
+        if segment.log == self.own_log() && self.store_row.stopped != Some(Stop::Forked) {
+            let text = format!("another copy of this device wrote {size} entries of its log, root {}", root.short());
+            let next = "stop the copy; then ask an admin for `invite` and run `join` here to go on in a new epoch";
+            let finding = Finding::new(
+                FindingKind::LogFork,
+                &format!("log {}", segment.log),
+                Severity::Critical,
+                &text,
+                next,
+                now,
+            );
+            events.extend(self.stop(Stop::Forked, finding, now)?);
+        }
+        tracing::warn!(log = %segment.log, held = held.0, branch = size.0, "a log has two histories");
+        Ok(Receipt { size, received: u64::from(segment.count), outcomes: Vec::new(), events })
+    }
+
+    fn freeze(&mut self, stage: &mut Stage, log: LogId) -> Result<(), StoreError> {
+        let Some(no) = self.log_numbers.get(&log).copied() else { return Ok(()) };
+        if self.log(no).is_some_and(|state| state.row.frozen) {
+            return Ok(());
+        }
+        self.alter_log(stage, no, |row| row.frozen = true);
+        let finding = Finding::new(
+            FindingKind::LogFork,
+            &format!("log {log}"),
+            Severity::Critical,
+            &format!("device {} signed two different histories of one log", log.device.short()),
+            "find out which copy of the device is genuine; an admin lets it in anew with `invite` and `join`",
+            stage.now,
+        );
+        self.find(stage, finding)
+    }
+}

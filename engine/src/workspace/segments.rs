@@ -1,0 +1,217 @@
+//! Reading logs back: single entries, ranges, and the segments that are sent to peers.
+
+use super::Engine;
+use super::stage::Stage;
+use crate::log::run::{self, LogRecord};
+use crate::store::StoreError;
+use crate::store::rows::{self, LogKind, PendingRow, RunRow};
+use crate::store::tables::{LogNo, Table, key};
+use std::ops::Bound;
+use syncd_schema::cbor::{self, CborError};
+use syncd_schema::message::Segment;
+use syncd_schema::operation::EntryState;
+use syncd_schema::{Entry, LogId, LogSeq, OperationId, limits};
+
+/// Rows read at once while a log is walked.
+const ROWS_AT_ONCE: usize = 64;
+
+/// An entry and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) no: LogNo,
+    pub(crate) seq: LogSeq,
+    pub(crate) record: LogRecord,
+}
+
+impl Engine {
+    /// The next segment for a peer that holds `from` entries of a log, or none when it has all.
+    ///
+    /// It ends where a checkpoint was signed, and is sealed under the newest workspace key.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn segment(&mut self, log: &LogId, from: LogSeq, branch: bool) -> Result<Option<Segment>, StoreError> {
+        let Some(no) = self.branch_or_log(log, branch) else { return Ok(None) };
+        let Some((records, checkpoint)) = self.segment_records(no, from)? else { return Ok(None) };
+        let Some((key_epoch, key)) = self.keys.iter().next_back().map(|(epoch, key)| (*epoch, key.clone())) else {
+            return Ok(None);
+        };
+        let encoded = run::encode(&records);
+        let mut segment = Segment {
+            log: *log,
+            first: from,
+            count: records.len() as u32,
+            checkpoint,
+            key_epoch,
+            open_len: encoded.open_len as u32,
+            branch,
+            sealed: Vec::new(),
+        };
+        segment.sealed = key.seal(&encoded.bytes, &segment.associated_data(), self.store.entropy());
+        Ok(Some(segment))
+    }
+
+    fn branch_or_log(&self, log: &LogId, branch: bool) -> Option<LogNo> {
+        // Who asks for a branch gets the history that this device took for the log first.
+        let _ = branch;
+        self.log_numbers.get(log).copied()
+    }
+
+    /// Whole runs from the one that holds `from` on, as many as fit a segment.
+    fn segment_records(&self, no: LogNo, from: LogSeq) -> Result<Option<(Vec<LogRecord>, Vec<u8>)>, StoreError> {
+        let mut records: Vec<LogRecord> = Vec::new();
+        let mut checkpoint = None;
+        let (mut sealed, mut open) = (0, 0);
+        self.walk_runs(no, from, |first, row| {
+            sealed += row.bytes.len();
+            open += row.open_len as usize;
+            let skip = from.0.saturating_sub(first.0) as usize;
+            let count = records.len() + (row.count as usize).saturating_sub(skip);
+            let fits = sealed <= limits::CHANGE_BYTES
+                && open <= limits::SEGMENT_OPEN_BYTES / 2
+                && count <= limits::SEGMENT_ENTRIES;
+            if !(fits || records.is_empty()) {
+                return Ok(false);
+            }
+            records.extend(decode_run(no, first, &row)?.into_iter().skip(skip));
+            checkpoint = Some(cbor::encode(&row.checkpoint));
+            Ok(true)
+        })?;
+        Ok(checkpoint.filter(|_| !records.is_empty()).map(|checkpoint| (records, checkpoint)))
+    }
+
+    /// Visits the runs of a log in order, beginning with the one that holds `from`, until told to stop.
+    pub(crate) fn walk_runs(
+        &self,
+        no: LogNo,
+        from: LogSeq,
+        mut visit: impl FnMut(LogSeq, RunRow) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let end = key::log(LogNo(no.0 + 1));
+        let start = self.store.last_at(Table::Runs, &key::log(no), &key::position(no, from))?;
+        let mut at = start.map_or_else(|| key::position(no, from), |(key, _)| key);
+        let mut bound_included = true;
+        loop {
+            let lower = if bound_included { Bound::Included(at.as_slice()) } else { Bound::Excluded(at.as_slice()) };
+            let chunk = self.store.range(Table::Runs, lower, Bound::Excluded(&end), ROWS_AT_ONCE)?;
+            let Some((last, _)) = chunk.last() else { return Ok(()) };
+            let last = last.clone();
+            for (key, bytes) in chunk {
+                let row: RunRow = rows::decode(Table::Runs, &key, &bytes)?;
+                let Some((_, first)) = key::parse_position(&key) else { continue };
+                if first.plus(u64::from(row.count)) > from && !visit(first, row)? {
+                    return Ok(());
+                }
+            }
+            at = last;
+            bound_included = false;
+        }
+    }
+
+    /// The entry at a position, if this device holds it.
+    pub(crate) fn record_at(&self, no: LogNo, seq: LogSeq) -> Result<Option<LogRecord>, StoreError> {
+        let Some((at, bytes)) = self.store.last_at(Table::Runs, &key::log(no), &key::position(no, seq))? else {
+            return Ok(None);
+        };
+        let row: RunRow = rows::decode(Table::Runs, &at, &bytes)?;
+        let Some((_, first)) = key::parse_position(&at) else { return Ok(None) };
+        let index = seq.0.saturating_sub(first.0) as usize;
+        Ok(decode_run(no, first, &row)?.into_iter().nth(index))
+    }
+
+    /// As [`Engine::record_at`], runs on the stage included.
+    pub(crate) fn staged_record(
+        &self,
+        stage: &Stage,
+        no: LogNo,
+        seq: LogSeq,
+    ) -> Result<Option<LogRecord>, StoreError> {
+        if let Some((first, row)) = stage.received_run(no, seq) {
+            let index = seq.0.saturating_sub(first.0) as usize;
+            return Ok(decode_run(no, first, row)?.into_iter().nth(index));
+        }
+        self.record_at(no, seq)
+    }
+
+    /// Finds an operation in any log here: ids grow along each log, so a binary search over its runs does.
+    pub(crate) fn find_operation(&self, operation: OperationId) -> Result<Option<Found>, StoreError> {
+        for (no, state) in &self.logs {
+            if state.row.kind == LogKind::Ledger {
+                continue;
+            }
+            let (mut low, mut high) = (0, state.size().0);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                let seq = LogSeq(middle);
+                let Some((first, records)) = self.run_at(*no, seq)? else { break };
+                let index = records.partition_point(|record| record.entry.operation < operation);
+                match records.get(index) {
+                    Some(record) if record.entry.operation == operation => {
+                        let seq = first.plus(index as u64);
+                        return Ok(Some(Found { no: *no, seq, record: record.clone() }));
+                    }
+                    // Between two entries of this run, so not in this log.
+                    Some(_) if index > 0 => break,
+                    Some(_) => high = first.0,
+                    None => low = first.0 + records.len() as u64,
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn run_at(&self, no: LogNo, seq: LogSeq) -> Result<Option<(LogSeq, Vec<LogRecord>)>, StoreError> {
+        let Some((at, bytes)) = self.store.last_at(Table::Runs, &key::log(no), &key::position(no, seq))? else {
+            return Ok(None);
+        };
+        let row: RunRow = rows::decode(Table::Runs, &at, &bytes)?;
+        let Some((_, first)) = key::parse_position(&at) else { return Ok(None) };
+        Ok(Some((first, decode_run(no, first, &row)?)))
+    }
+
+    /// Whether an operation is part of canonical state here.
+    pub(crate) fn is_admitted(&self, stage: &Stage, operation: OperationId) -> Result<bool, StoreError> {
+        let Some(found) = self.find_operation(operation)? else { return Ok(false) };
+        let at = (found.no, found.seq);
+        let pending = match stage.pending_at(at) {
+            Some(row) => row.is_some(),
+            None => self.pending.contains_key(&at),
+        };
+        Ok(!pending)
+    }
+
+    /// What became of an entry here, and why if it is not admitted.
+    pub(crate) fn entry_state(&self, no: LogNo, seq: LogSeq) -> (EntryState, Option<&PendingRow>) {
+        match self.pending.get(&(no, seq)) {
+            Some(row) => (row.state, Some(row)),
+            None => (EntryState::Admitted, None),
+        }
+    }
+
+    /// The entries of ranges of logs, in the order given.
+    pub(crate) fn entries_of(&self, sources: &[rows::Source]) -> Result<Vec<(LogNo, LogSeq, Entry)>, StoreError> {
+        let mut entries = Vec::new();
+        for source in sources {
+            let end = source.first.plus(source.count);
+            self.walk_runs(source.log, source.first, |first, row| {
+                for (index, record) in decode_run(source.log, first, &row)?.into_iter().enumerate() {
+                    let seq = first.plus(index as u64);
+                    if seq >= source.first && seq < end {
+                        entries.push((source.log, seq, record.entry));
+                    }
+                }
+                Ok(first.plus(u64::from(row.count)) < end)
+            })?;
+        }
+        Ok(entries)
+    }
+}
+
+/// Decodes a stored run; damage names the place.
+pub(crate) fn decode_run(no: LogNo, first: LogSeq, row: &RunRow) -> Result<Vec<LogRecord>, StoreError> {
+    run::decode(&row.bytes, row.open_len as usize).map_err(|_| StoreError::Value {
+        table: Table::Runs.name(),
+        key: hex::encode(key::position(no, first)),
+        source: CborError::Invalid { what: "run", rule: "it must decode to entries" },
+    })
+}

@@ -1,0 +1,578 @@
+//! The stage: everything one commit will change, kept apart from what is canonical until the disk has it.
+//!
+//! Local writes and received segments both end here. A stage that is dropped leaves no trace; one that is committed
+//! becomes visible as a whole: entries, documents, index, evidence and checkpoints in one transaction, with one
+//! signature per log.
+
+use super::cache::{self, Loaded};
+use super::{Engine, Event, LogState, ObjectKey};
+use crate::log::{LogRecord, run};
+use crate::store::rows::{
+    self, AdmittedChange, GovernanceRow, LogKind, LogRow, PartRow, PendingRow, RunRow, append_changes, replace_parts,
+};
+use crate::store::tables::{LogNo, Table, key};
+use crate::store::{Batch, StoreError};
+use crate::{document, ledger};
+use automerge::Automerge;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use syncd_evidence::merkle::leaf_hash;
+use syncd_evidence::{Checkpoint, Coverage, CoveredLog, Finding, Record, RecordKind, Tree};
+use syncd_policy::Decision;
+use syncd_schema::governance::{Chain, Link};
+use syncd_schema::{Digest, Entry, EntryKind, LogId, LogSeq, OperationId, UnixMicros, cbor, domain};
+
+/// Single-entry runs are folded into one when there are this many: small enough that a segment is built from few
+/// rows, large enough that folding costs little per entry.
+const FOLD_RUNS: u32 = 64;
+/// A tail is compacted when it has this many parts, whatever their size: loading reads each.
+const COMPACT_PARTS: u32 = 256;
+/// A tail below this is never compacted: reading it costs less than writing a snapshot.
+const COMPACT_BYTES: u64 = 8 << 10;
+
+/// Decisions one record names: what fits into its data.
+const DECISIONS_A_RECORD: usize = 100;
+
+/// A document on the stage.
+pub(crate) struct StagedObject {
+    pub(crate) row: rows::ObjectRow,
+    pub(crate) document: Automerge,
+    pub(crate) is_new: bool,
+    pub(crate) admitted: Vec<AdmittedChange>,
+    pub(crate) remote: bool,
+    pub(crate) row_changed: bool,
+}
+
+/// What one commit will change.
+pub(crate) struct Stage {
+    pub(crate) now: UnixMicros,
+    pub(crate) batch: Batch,
+    logs: BTreeMap<LogNo, LogState>,
+    appended: BTreeMap<LogNo, Vec<LogRecord>>,
+    /// Received runs, stored as they came: position of the first entry, row.
+    received: Vec<(LogNo, LogSeq, RunRow)>,
+    pub(crate) records: Vec<Record>,
+    pub(crate) objects: BTreeMap<ObjectKey, StagedObject>,
+    pub(crate) chain: Option<Chain>,
+    pub(crate) pending: BTreeMap<(LogNo, LogSeq), Option<PendingRow>>,
+    pub(crate) decisions: BTreeSet<Digest>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) next_document: u64,
+    pub(crate) session_logged: bool,
+    pub(crate) payload_bytes: usize,
+    findings: HashMap<Digest, Finding>,
+    decisions_of_last: BTreeSet<Digest>,
+}
+
+impl Stage {
+    /// Writes into the last record which decisions it rests on, if there are several.
+    fn name_decisions(&mut self) {
+        let decisions = std::mem::take(&mut self.decisions_of_last);
+        if let (Some(last), true) = (self.records.last_mut(), decisions.len() > 1) {
+            last.decision = None;
+            last.data = Some(cbor::encode(&decisions.into_iter().collect::<Vec<Digest>>()));
+        }
+    }
+
+    /// How many entries were appended to logs of this device.
+    pub(crate) fn appended(&self) -> usize {
+        self.appended.values().map(Vec::len).sum()
+    }
+
+    /// The received run on this stage that holds a position.
+    pub(crate) fn received_run(&self, no: LogNo, seq: LogSeq) -> Option<(LogSeq, &RunRow)> {
+        self.received.iter().find_map(|(log, first, row)| {
+            let holds = *log == no && *first <= seq && seq < first.plus(u64::from(row.count));
+            holds.then_some((*first, row))
+        })
+    }
+
+    /// A log that this stage changes.
+    pub(crate) fn log_of(&self, kind: &LogKind) -> Option<&LogState> {
+        self.logs.values().find(|state| state.row.kind == *kind)
+    }
+
+    /// What happened to a pending entry on this stage: `Some(None)` when it no longer waits.
+    pub(crate) fn pending_at(&self, at: (LogNo, LogSeq)) -> Option<&Option<PendingRow>> {
+        self.pending.get(&at)
+    }
+}
+
+impl Engine {
+    pub(crate) fn stage(&self, now: UnixMicros) -> Stage {
+        Stage {
+            now,
+            batch: Batch::default(),
+            logs: BTreeMap::new(),
+            appended: BTreeMap::new(),
+            received: Vec::new(),
+            records: Vec::new(),
+            objects: BTreeMap::new(),
+            chain: None,
+            pending: BTreeMap::new(),
+            decisions: BTreeSet::new(),
+            events: Vec::new(),
+            next_document: self.next_document,
+            session_logged: self.session_logged,
+            payload_bytes: 0,
+            findings: HashMap::new(),
+            decisions_of_last: BTreeSet::new(),
+        }
+    }
+
+    /// A log as this commit will leave it.
+    pub(crate) fn staged_log<'s>(&'s self, stage: &'s Stage, no: LogNo) -> Option<&'s LogState> {
+        stage.logs.get(&no).or_else(|| self.logs.get(&no))
+    }
+
+    fn staged_log_mut<'s>(&self, stage: &'s mut Stage, no: LogNo) -> Option<&'s mut LogState> {
+        if !stage.logs.contains_key(&no) {
+            stage.logs.insert(no, self.logs.get(&no)?.clone());
+        }
+        stage.logs.get_mut(&no)
+    }
+
+    /// The number of a device log or branch, given a new one if it is not held yet.
+    pub(crate) fn log_number(&self, stage: &mut Stage, kind: LogKind) -> LogNo {
+        let known = |state: &LogState| (state.row.kind == kind).then_some(state.no);
+        let held = match &kind {
+            LogKind::Device(log) => self.log_numbers.get(log).copied(),
+            LogKind::Branch(log) => self.branches.get(log).copied(),
+            LogKind::Local => Some(self.local),
+            LogKind::Ledger => Some(self.ledger),
+        };
+        if let Some(no) = held.or_else(|| stage.logs.values().find_map(known)) {
+            return no;
+        }
+        let last = |logs: &BTreeMap<LogNo, LogState>| logs.keys().next_back().map_or(0, |no| no.0);
+        let no = LogNo(last(&self.logs).max(last(&stage.logs)) + 1);
+        stage.logs.insert(no, LogState { no, row: new_log(kind) });
+        no
+    }
+
+    /// Appends an entry to a log of this device; its position.
+    pub(crate) fn append(&self, stage: &mut Stage, no: LogNo, entry: Entry, payload: Vec<u8>) -> LogSeq {
+        let leaf = leaf_hash(&entry.to_bytes());
+        let Some(state) = self.staged_log_mut(stage, no) else { return LogSeq(u64::MAX) };
+        let seq = state.size();
+        state.row.tree.append(leaf);
+        state.row.last = Some((entry.operation, entry.time));
+        state.row.governance.clone_from(&entry.governance);
+        stage.payload_bytes += payload.len();
+        stage.appended.entry(no).or_default().push(LogRecord { entry, payload: Some(payload) });
+        seq
+    }
+
+    /// Changes a log's row beside its tree.
+    pub(crate) fn alter_log(&self, stage: &mut Stage, no: LogNo, alter: impl FnOnce(&mut LogRow)) {
+        if let Some(state) = self.staged_log_mut(stage, no) {
+            alter(&mut state.row);
+        }
+    }
+
+    /// Adds an admitted governance entry to the chain.
+    pub(crate) fn add_link(&self, stage: &mut Stage, link: Link, kind: EntryKind, payload: &[u8]) {
+        let mut chain = stage.chain.take().unwrap_or_else(|| self.chain.clone());
+        let number = chain.len() as u64;
+        let row = GovernanceRow {
+            id: link.id,
+            parents: link.parents.clone(),
+            author: link.author,
+            kind,
+            payload: payload.to_vec(),
+        };
+        if chain.add(link) && chain.len() as u64 > number {
+            stage.batch.put(Table::Governance, number.to_be_bytes().to_vec(), cbor::encode(&row));
+        }
+        stage.chain = Some(chain);
+    }
+
+    /// Puts a verified run of another device's entries on the stage, as it came.
+    pub(crate) fn put_received(&self, stage: &mut Stage, no: LogNo, tree: Tree, row: RunRow) {
+        let Some(state) = self.staged_log_mut(stage, no) else { return };
+        let first = state.size();
+        state.row.tree = tree;
+        state.row.checkpoint = Some(row.checkpoint.clone());
+        state.row.loose = state.row.loose.saturating_add(1);
+        stage.received.push((no, first, row));
+    }
+
+    /// Adds a record to the ledger, to the previous one where that says the same of the entry before.
+    ///
+    /// Admissions of neighbouring entries are one record even when different decisions admitted them: it names
+    /// them all, and which one was whose follows from asking the gate again.
+    pub(crate) fn record(&mut self, stage: &mut Stage, mut record: Record) -> OperationId {
+        let decision = record.decision;
+        if let Some(last) = stage.records.last_mut() {
+            if last.coalesce(&record) {
+                return last.id;
+            }
+            if let (true, Some(covers), Some(decision)) =
+                (stage.decisions_of_last.len() < DECISIONS_A_RECORD, joined(last, &record), decision)
+            {
+                last.covers = Some(covers);
+                last.subject = None;
+                stage.decisions_of_last.insert(decision);
+                return last.id;
+            }
+        }
+        stage.name_decisions();
+        self.last_record = stage.now.max(self.last_record.plus(1));
+        record.id = OperationId::at(self.last_record, self.tag);
+        record.at = self.last_record;
+        stage.decisions_of_last.extend(decision);
+        stage.records.push(record);
+        self.last_record_id()
+    }
+
+    fn last_record_id(&self) -> OperationId {
+        OperationId::at(self.last_record, self.tag)
+    }
+
+    /// Stores a decision the first time it is made.
+    pub(crate) fn keep_decision(&self, stage: &mut Stage, decision: &Arc<Decision>) -> Digest {
+        let digest = decision.digest();
+        if !self.decisions_stored.contains(&digest) && stage.decisions.insert(digest) {
+            stage.batch.put(Table::Decisions, digest.0.to_vec(), decision.to_bytes());
+        }
+        digest
+    }
+
+    /// Raises a finding, or counts it again.
+    pub(crate) fn find(&self, stage: &mut Stage, finding: Finding) -> Result<(), StoreError> {
+        let id = finding.id();
+        let mut known = match stage.findings.remove(&id) {
+            Some(known) => Some(known),
+            None => match self.store.get(Table::Findings, &id.0)? {
+                Some(bytes) => Finding::from_bytes(&bytes).ok(),
+                None => None,
+            },
+        };
+        match &mut known {
+            Some(known) => {
+                known.merge(&finding);
+            }
+            None => {
+                stage.events.push(Event::Finding { kind: finding.kind.word(), text: finding.text.clone() });
+            }
+        }
+        let finding = known.unwrap_or(finding);
+        stage.batch.put(Table::Findings, id.0.to_vec(), finding.to_bytes());
+        stage.findings.insert(id, finding);
+        Ok(())
+    }
+
+    /// The document of an object on this stage: taken from the cache or loaded when first asked for.
+    pub(crate) fn staged_object<'s>(
+        &mut self,
+        stage: &'s mut Stage,
+        object: &ObjectKey,
+    ) -> Result<Option<&'s mut StagedObject>, StoreError> {
+        if !stage.objects.contains_key(object) {
+            let Some(row) = self.object_row(object)? else { return Ok(None) };
+            let document = match self.cache.take(object) {
+                Some(loaded) => loaded.document,
+                None => self.load_document(&row)?,
+            };
+            let staged = StagedObject {
+                row,
+                document,
+                is_new: false,
+                admitted: Vec::new(),
+                remote: false,
+                row_changed: false,
+            };
+            stage.objects.insert(object.clone(), staged);
+        }
+        Ok(stage.objects.get_mut(object))
+    }
+
+    /// Makes everything on the stage durable and visible, or nothing.
+    pub(crate) fn commit(&mut self, mut stage: Stage) -> Result<Vec<Event>, StoreError> {
+        let mut objects = std::mem::take(&mut stage.objects);
+        for staged in objects.values_mut() {
+            self.write_object(&mut stage, staged)?;
+        }
+        for (no, records) in std::mem::take(&mut stage.appended) {
+            self.seal_appended(&mut stage, no, &records)?;
+        }
+        for (no, first, row) in std::mem::take(&mut stage.received) {
+            stage.batch.put(Table::Runs, key::position(no, first), cbor::encode(&row));
+            self.fold(&mut stage, no)?;
+        }
+        self.seal_ledger(&mut stage)?;
+        for ((no, seq), row) in &stage.pending {
+            let at = key::position(*no, *seq);
+            match row {
+                Some(row) => stage.batch.put(Table::Pending, at, cbor::encode(row)),
+                None => stage.batch.delete(Table::Pending, at),
+            }
+        }
+        for (no, state) in &stage.logs {
+            stage.batch.put(Table::Logs, key::log(*no), cbor::encode(&state.row));
+        }
+        self.store.commit(std::mem::take(&mut stage.batch))?;
+        Ok(self.install(stage, objects))
+    }
+
+    /// After the commit: what was staged becomes what is canonical.
+    fn install(&mut self, mut stage: Stage, objects: BTreeMap<ObjectKey, StagedObject>) -> Vec<Event> {
+        for (no, state) in stage.logs {
+            match state.row.kind {
+                LogKind::Device(log) => {
+                    let grew = self.logs.get(&no).is_none_or(|old| old.size() < state.size());
+                    if grew {
+                        stage.events.push(Event::LogGrew(log));
+                    }
+                    self.log_numbers.insert(log, no);
+                }
+                LogKind::Branch(log) => {
+                    self.branches.insert(log, no);
+                }
+                LogKind::Local | LogKind::Ledger => {}
+            }
+            self.logs.insert(no, state);
+        }
+        for (key, staged) in objects {
+            if !staged.admitted.is_empty() || staged.row_changed {
+                stage.events.push(Event::ObjectChanged { object: key.0.clone(), remote: staged.remote });
+            }
+            if staged.is_new {
+                self.objects += 1;
+            }
+            let bytes = cache::estimate(staged.row.changes, staged.row.snapshot_bytes + staged.row.tail_bytes);
+            self.cache.put(key, Loaded { document: staged.document, bytes });
+        }
+        for (at, row) in stage.pending {
+            match row {
+                Some(row) => drop(self.pending.insert(at, row)),
+                None => drop(self.pending.remove(&at)),
+            }
+        }
+        if let Some(chain) = stage.chain {
+            self.chain = chain;
+            self.refresh_rules();
+            stage.events.push(Event::GovernanceChanged);
+        }
+        self.decisions_stored.extend(stage.decisions);
+        self.next_document = stage.next_document;
+        self.session_logged = stage.session_logged;
+        stage.events
+    }
+
+    fn write_object(&self, stage: &mut Stage, staged: &mut StagedObject) -> Result<(), StoreError> {
+        if staged.admitted.is_empty() && !staged.row_changed {
+            return Ok(());
+        }
+        let row = &mut staged.row;
+        if !staged.admitted.is_empty() {
+            append_changes(&mut stage.batch, row, &staged.admitted);
+            row.heads = document::heads(&staged.document);
+        }
+        let tail_outgrew = row.tail_bytes > COMPACT_BYTES.max(row.snapshot_bytes);
+        if tail_outgrew || row.parts > COMPACT_PARTS {
+            self.compact(stage, staged)?;
+        }
+        let row = &staged.row;
+        if staged.is_new {
+            let name = key::name(&row.collection, &row.object, &row.incarnation);
+            stage.batch.put(Table::Names, name, Vec::new());
+        }
+        stage.batch.put(Table::Objects, key::object(&row.object, &row.incarnation), cbor::encode(row));
+        Ok(())
+    }
+
+    /// Replaces a document's parts by one snapshot, if loading that gives the same heads.
+    fn compact(&self, stage: &mut Stage, staged: &mut StagedObject) -> Result<(), StoreError> {
+        let Ok(snapshot) = document::compact(&staged.document) else {
+            // Parts stay the truth; a document that does not survive saving is a finding, never a loss.
+            let finding = ledger::unsaveable(&staged.row, stage.now);
+            return self.find(stage, finding);
+        };
+        let mut sources = PartRow::default();
+        for part in self.part_rows(&staged.row, Some(&stage.batch))? {
+            part.sources.iter().for_each(|source| sources.add_source(source.log, source.first, source.count));
+        }
+        replace_parts(&mut stage.batch, &mut staged.row, sources.sources, snapshot);
+        Ok(())
+    }
+
+    fn seal_appended(&self, stage: &mut Stage, no: LogNo, records: &[LogRecord]) -> Result<(), StoreError> {
+        let Some(state) = self.staged_log_mut(stage, no) else { return Ok(()) };
+        let origin = self.origin(&state.row.kind);
+        let (size, root) = (state.size(), state.row.tree.root());
+        let checkpoint = Checkpoint::sign(&origin, size, root, self.identity.key());
+        let first = LogSeq(size.0.saturating_sub(records.len() as u64));
+        let encoded = run::encode(records);
+        state.row.checkpoint = Some(checkpoint.clone());
+        state.row.loose = state.row.loose.saturating_add(1);
+        let row = run_row(records.len(), encoded.open_len, checkpoint, encoded.bytes);
+        stage.batch.put(Table::Runs, key::position(no, first), cbor::encode(&row));
+        self.fold(stage, no)
+    }
+
+    fn seal_ledger(&mut self, stage: &mut Stage) -> Result<(), StoreError> {
+        stage.name_decisions();
+        let records = std::mem::take(&mut stage.records);
+        if records.is_empty() {
+            return Ok(());
+        }
+        let no = self.ledger;
+        let origin = self.origin(&LogKind::Ledger);
+        let Some(state) = self.staged_log_mut(stage, no) else { return Ok(()) };
+        let first = state.size();
+        let encoded = ledger::encode(&records);
+        for record in &records {
+            state.row.tree.append(leaf_hash(&record.to_bytes()));
+            state.row.last = Some((record.id, record.at));
+        }
+        let (size, root) = (state.size(), state.row.tree.root());
+        let checkpoint = Checkpoint::sign(&origin, size, root, self.identity.key());
+        state.row.checkpoint = Some(checkpoint.clone());
+        state.row.loose = state.row.loose.saturating_add(1);
+        let row = run_row(records.len(), encoded.open_len, checkpoint, encoded.bytes);
+        stage.batch.put(Table::Runs, key::position(no, first), cbor::encode(&row));
+        self.fold(stage, no)
+    }
+
+    /// Joins small runs of a log into one, once there are enough of them. The signatures between them are dropped:
+    /// the checkpoint after the last covers all.
+    fn fold(&self, stage: &mut Stage, no: LogNo) -> Result<(), StoreError> {
+        let Some(state) = self.staged_log(stage, no) else { return Ok(()) };
+        if state.row.loose < FOLD_RUNS {
+            return Ok(());
+        }
+        let (from, size, is_ledger) = (state.row.fold_from, state.size(), state.row.kind == LogKind::Ledger);
+        let mut runs = Vec::new();
+        for (at, bytes) in self.rows_in_batch(&stage.batch, Table::Runs, &key::position(no, from), no)? {
+            let row: RunRow = rows::decode(Table::Runs, &at, &bytes)?;
+            runs.push((at, row));
+        }
+        for group in groups_to_join(&runs) {
+            let rows = group.iter().map(|(_, row)| row);
+            let joined = if is_ledger { ledger::join(rows) } else { join_entries(rows) };
+            let (Some(joined), Some((first_key, _)), Some((_, last))) = (joined, group.first(), group.last())
+            else {
+                continue;
+            };
+            for (at, _) in group {
+                stage.batch.delete(Table::Runs, at.clone());
+            }
+            let count = group.iter().map(|(_, row)| row.count as usize).sum();
+            let row = run_row(count, joined.open_len, last.checkpoint.clone(), joined.bytes);
+            stage.batch.put(Table::Runs, first_key.clone(), cbor::encode(&row));
+        }
+        self.alter_log(stage, no, |row| {
+            row.fold_from = size;
+            row.loose = 0;
+        });
+        Ok(())
+    }
+
+    /// The rows of a log from a key on, as they will be after this batch.
+    fn rows_in_batch(
+        &self,
+        batch: &Batch,
+        table: Table,
+        from: &[u8],
+        no: LogNo,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        use std::ops::Bound;
+        let end = key::log(LogNo(no.0 + 1));
+        let stored = self.store.range(table, Bound::Included(from), Bound::Excluded(&end), usize::MAX)?;
+        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = stored.into_iter().collect();
+        for (key, value) in batch.rows_of(table) {
+            if key.as_slice() >= from && key.as_slice() < end.as_slice() {
+                match value {
+                    Some(value) => drop(rows.insert(key.clone(), value.clone())),
+                    None => drop(rows.remove(key)),
+                }
+            }
+        }
+        Ok(rows.into_iter().collect())
+    }
+
+    pub(crate) fn origin(&self, kind: &LogKind) -> String {
+        match kind {
+            LogKind::Device(log) | LogKind::Branch(log) => domain::log_origin(log),
+            LogKind::Local => domain::local_origin(&self.workspace, &self.device(), &self.store_row.name),
+            LogKind::Ledger => domain::ledger_origin(&self.workspace, &self.device(), &self.store_row.name),
+        }
+    }
+
+    /// How the ledger names a log.
+    pub(crate) const fn covered(kind: &LogKind) -> CoveredLog {
+        match kind {
+            LogKind::Device(log) | LogKind::Branch(log) => CoveredLog::Device(*log),
+            LogKind::Local | LogKind::Ledger => CoveredLog::Local,
+        }
+    }
+
+    /// The log id of a device log by its number.
+    pub(crate) fn log_id(&self, no: LogNo) -> Option<LogId> {
+        match self.logs.get(&no)?.row.kind {
+            LogKind::Device(log) | LogKind::Branch(log) => Some(log),
+            LogKind::Local | LogKind::Ledger => None,
+        }
+    }
+}
+
+/// The row of a log that holds nothing yet.
+pub(crate) fn new_log(kind: LogKind) -> LogRow {
+    LogRow {
+        kind,
+        tree: Tree::default(),
+        checkpoint: None,
+        last: None,
+        governance: Vec::new(),
+        actor: None,
+        frozen: false,
+        fold_from: LogSeq(0),
+        loose: 0,
+    }
+}
+
+/// What two admissions cover together, if they differ in nothing but the decision and the entry.
+fn joined(last: &Record, next: &Record) -> Option<Coverage> {
+    let alike = last.kind == RecordKind::Admission
+        && next.kind == RecordKind::Admission
+        && last.operation == next.operation
+        && last.actor == next.actor
+        && last.device == next.device
+        && last.note.is_none()
+        && next.note.is_none();
+    let (last, next) = (last.covers?, next.covers?);
+    let adjoin = last.log == next.log && last.end() == Some(next.first);
+    (alike && adjoin).then(|| Coverage { count: last.count + next.count, ..last })
+}
+
+fn run_row(count: usize, open_len: usize, checkpoint: Checkpoint, bytes: Vec<u8>) -> RunRow {
+    RunRow { count: count as u32, open_len: open_len as u32, checkpoint, bytes }
+}
+
+/// Neighbouring runs that are worth joining: large ones stay as they are, since joining them would copy much and
+/// save nothing, and no group outgrows what a segment can carry.
+fn groups_to_join(runs: &[(Vec<u8>, RunRow)]) -> impl Iterator<Item = &[(Vec<u8>, RunRow)]> {
+    const RUN_BYTES: usize = 4 << 10;
+    const GROUP_BYTES: usize = 64 << 10;
+    let (mut bytes, mut entries) = (0, 0);
+    runs.chunk_by(move |(_, a), (_, b)| {
+        bytes += a.open_len as usize;
+        entries += a.count as usize;
+        let small = a.bytes.len() < RUN_BYTES && b.bytes.len() < RUN_BYTES;
+        let fits = bytes + (b.open_len as usize) < GROUP_BYTES && entries + (b.count as usize) < 1_024;
+        if !(small && fits) {
+            (bytes, entries) = (0, 0);
+        }
+        small && fits
+    })
+    .filter(|group| group.len() > 1)
+}
+
+fn join_entries<'a>(rows: impl Iterator<Item = &'a RunRow>) -> Option<run::Encoded> {
+    let mut records = Vec::new();
+    for row in rows {
+        records.extend(run::decode(&row.bytes, row.open_len as usize).ok()?);
+    }
+    Some(run::encode(&records))
+}

@@ -1,0 +1,272 @@
+//! Verification of everything this store holds: any byte of live data that was changed, dropped or moved is found,
+//! and the report says where.
+//!
+//! Logs are rebuilt from their entries and compared with every signed checkpoint; payloads with the digests in their
+//! entries; documents with the entries that made them; the index with the documents.
+
+use super::segments::decode_run;
+use super::{Engine, LogState, ObjectKey};
+use crate::document;
+use crate::store::StoreError;
+use crate::store::rows::{self, LogKind, ObjectRow, RunRow};
+use crate::store::tables::{LogNo, Table, key};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use syncd_evidence::Tree;
+use syncd_evidence::merkle::leaf_hash;
+use syncd_schema::{DeviceId, Digest, EntryKind, LogSeq, domain};
+
+/// What was found about one log.
+#[derive(Clone, Debug, Serialize)]
+pub struct LogReport {
+    /// Whose it is.
+    pub device: DeviceId,
+    /// `device`, `branch`, `local` or `ledger`.
+    pub kind: &'static str,
+    /// Which life.
+    pub epoch: u32,
+    /// Entries that verify from the start on.
+    pub size: u64,
+    /// Their root.
+    pub root: Digest,
+    /// Whether all of it verifies.
+    pub ok: bool,
+}
+
+/// One thing that does not verify.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// Where.
+    pub place: String,
+    /// What is wrong there.
+    pub text: String,
+    /// What to do.
+    pub next: String,
+}
+
+/// The result of `evidence verify`.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifyReport {
+    /// Whether everything verifies.
+    pub ok: bool,
+    /// The ledger.
+    pub ledger: LogReport,
+    /// The other logs.
+    pub logs: Vec<LogReport>,
+    /// Documents whose content was compared with the log.
+    pub documents: u64,
+    /// What does not verify.
+    pub findings: Vec<Violation>,
+}
+
+/// What a walk over the logs collects for the documents.
+#[derive(Default)]
+struct Walk {
+    findings: Vec<Violation>,
+    /// Hashes of admitted changes by object.
+    changes: BTreeMap<ObjectKey, Vec<Digest>>,
+    decisions: BTreeSet<Digest>,
+}
+
+impl Walk {
+    fn violation(&mut self, place: impl Into<String>, text: impl Into<String>) {
+        let next = "restore this store from a backup, or remove it and join again: peers hold the replicated logs";
+        self.findings.push(Violation { place: place.into(), text: text.into(), next: next.to_owned() });
+    }
+}
+
+impl Engine {
+    /// Verifies the store. `progress` is told how many of how many entries and documents are done.
+    ///
+    /// # Errors
+    /// Only when reading fails in a way that cannot be placed; damage is in the report.
+    pub fn verify(&mut self, mut progress: impl FnMut(u64, u64)) -> Result<VerifyReport, StoreError> {
+        let mut walk = Walk::default();
+        match self.store.check_file() {
+            Ok(true) => {}
+            Ok(false) => walk.violation("store file", "the database file was damaged and has been repaired"),
+            Err(error) => walk.violation("store file", format!("the database file is damaged: {error}")),
+        }
+        let total = self.logs.values().map(|log| log.size().0).sum::<u64>() + self.objects;
+        let mut done = 0;
+        let mut reports = Vec::new();
+        let states: Vec<LogState> = self.logs.values().cloned().collect();
+        for state in &states {
+            reports.push(self.verify_log(state, &mut walk));
+            done += state.size().0;
+            progress(done, total);
+        }
+        self.verify_rows(&mut walk)?;
+        let documents = self.verify_documents(&mut walk, |count| progress(done + count, total))?;
+        self.verify_decisions(&mut walk)?;
+        let index = reports.iter().position(|report| report.kind == "ledger").unwrap_or_default();
+        let ledger = reports.remove(index.min(reports.len().saturating_sub(1)));
+        Ok(VerifyReport { ok: walk.findings.is_empty(), ledger, logs: reports, documents, findings: walk.findings })
+    }
+
+    fn verify_log(&self, state: &LogState, walk: &mut Walk) -> LogReport {
+        let (kind, device, epoch) = match state.row.kind {
+            LogKind::Device(log) => ("device", log.device, log.epoch.0),
+            LogKind::Branch(log) => ("branch", log.device, log.epoch.0),
+            LogKind::Local => ("local", self.device(), 0),
+            LogKind::Ledger => ("ledger", self.device(), 0),
+        };
+        let name = format!("{kind} log {}/{epoch}", device.short());
+        let before = walk.findings.len();
+        let mut tree = Tree::default();
+        if let Err(error) = self.verify_runs(state, device, &name, &mut tree, walk) {
+            walk.violation(format!("{name}, entry {}", tree.size()), error.to_string());
+        }
+        if tree.size() != state.size() || tree.root() != state.row.tree.root() {
+            let text = format!("holds {} entries that verify, its row says {}", tree.size(), state.size());
+            walk.violation(&name, text);
+        }
+        let ok = walk.findings.len() == before;
+        LogReport { device, kind, epoch, size: tree.size().0, root: tree.root(), ok }
+    }
+
+    fn verify_runs(
+        &self,
+        state: &LogState,
+        device: DeviceId,
+        name: &str,
+        tree: &mut Tree,
+        walk: &mut Walk,
+    ) -> Result<(), StoreError> {
+        let origin = self.origin(&state.row.kind);
+        for at in self.store.keys(Table::Runs, &key::log(state.no), usize::MAX)? {
+            let Some((_, first)) = key::parse_position(&at) else { continue };
+            if first != tree.size() {
+                walk.violation(format!("{name}, entry {}", tree.size()), format!("the next run begins at {first}"));
+                return Ok(());
+            }
+            let Some(row) = rows::read::<RunRow>(&self.store, Table::Runs, &at)? else { continue };
+            if matches!(state.row.kind, LogKind::Ledger) {
+                for record in super::history::decode_records(state.no, first, &row)? {
+                    walk.decisions.extend(super::history::decisions_of(&record));
+                    tree.append(leaf_hash(&record.to_bytes()));
+                }
+            } else {
+                self.verify_entries(state, first, &row, name, tree, walk)?;
+            }
+            let place = || format!("{name}, entries {first} to {}", tree.size());
+            if row.checkpoint.size != tree.size() || row.checkpoint.root != tree.root() {
+                walk.violation(place(), "the entries do not lead to the signed checkpoint");
+                return Ok(());
+            }
+            if let Err(error) = row.checkpoint.verify(&origin, &device) {
+                walk.violation(place(), error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_entries(
+        &self,
+        state: &LogState,
+        first: LogSeq,
+        row: &RunRow,
+        name: &str,
+        tree: &mut Tree,
+        walk: &mut Walk,
+    ) -> Result<(), StoreError> {
+        for (index, record) in decode_run(state.no, first, row)?.into_iter().enumerate() {
+            let seq = first.plus(index as u64);
+            tree.append(leaf_hash(&record.entry.to_bytes()));
+            let entry = &record.entry;
+            // A change's digest was recomputed while its run was decoded; other payloads are compared here.
+            let fits = match (&record.payload, entry.kind) {
+                (Some(payload), EntryKind::EDIT) => payload.len() == entry.payload_len as usize,
+                (Some(payload), _) => domain::sha256(payload) == entry.payload_digest,
+                (None, _) => true,
+            };
+            if !fits && !self.pending.contains_key(&(state.no, seq)) {
+                walk.violation(format!("{name}, entry {seq}"), "the payload is not the one its entry names");
+            }
+            let admitted = !self.pending.contains_key(&(state.no, seq));
+            let is_branch = matches!(state.row.kind, LogKind::Branch(_));
+            if let (Some(subject), EntryKind::EDIT, true, false) = (&entry.subject, entry.kind, admitted, is_branch) {
+                let key = (subject.object.clone(), subject.incarnation);
+                walk.changes.entry(key).or_default().push(entry.payload_digest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every value of every table opens under its key and place, whether or not anything refers to it.
+    fn verify_rows(&self, walk: &mut Walk) -> Result<(), StoreError> {
+        for table in Table::ALL {
+            if matches!(table, Table::Plain | Table::Runs) {
+                continue;
+            }
+            for at in self.store.keys(table, &[], usize::MAX)? {
+                if let Err(error) = self.store.get(table, &at) {
+                    walk.violation(format!("table {}, key {}", table.name(), hex::encode(&at)), error.to_string());
+                }
+            }
+        }
+        let stored = self.store.get_plain("workspace")?.unwrap_or_default();
+        if stored != self.workspace.as_bytes() {
+            walk.violation("table plain, key workspace", "it names another workspace");
+        }
+        Ok(())
+    }
+
+    fn verify_documents(&self, walk: &mut Walk, mut progress: impl FnMut(u64)) -> Result<u64, StoreError> {
+        let mut changes = std::mem::take(&mut walk.changes);
+        let mut count = 0;
+        for at in self.store.keys(Table::Objects, &[], usize::MAX)? {
+            let row: ObjectRow = match rows::read(&self.store, Table::Objects, &at) {
+                Ok(Some(row)) => row,
+                Ok(None) | Err(_) => continue,
+            };
+            let place = format!("object {}", row.object);
+            let key = (row.object.clone(), row.incarnation);
+            let logged = changes.remove(&key).unwrap_or_default();
+            let name = key::name(&row.collection, &row.object, &row.incarnation);
+            if !matches!(self.store.get(Table::Names, &name), Ok(Some(_))) {
+                walk.violation(&place, "the index by collection does not list it");
+            }
+            match self.load_document(&row) {
+                Ok(document) => {
+                    if document::heads(&document) != row.heads {
+                        walk.violation(&place, "its document has other heads than its index row");
+                    }
+                    let missing = logged.iter().filter(|hash| !document::holds(&document, hash)).count();
+                    if missing > 0 {
+                        walk.violation(&place, format!("{missing} admitted changes are missing from its document"));
+                    }
+                }
+                Err(error) => walk.violation(&place, error.to_string()),
+            }
+            count += 1;
+            if count % 64 == 0 {
+                progress(count);
+            }
+        }
+        for (object, hashes) in changes {
+            let text = format!("{} admitted changes are in the log and the object is not", hashes.len());
+            walk.violation(format!("object {}", object.0), text);
+        }
+        progress(count);
+        Ok(count)
+    }
+
+    fn verify_decisions(&self, walk: &mut Walk) -> Result<(), StoreError> {
+        for digest in std::mem::take(&mut walk.decisions) {
+            let place = format!("decision {}", digest.short());
+            match self.decision(&digest) {
+                Ok(Some(decision)) if decision.digest() == digest => {}
+                Ok(_) => walk.violation(place, "the ledger names it and it is missing or altered"),
+                Err(error) => walk.violation(place, error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers of all logs, for tests.
+    #[cfg(test)]
+    pub(crate) fn log_nos(&self) -> Vec<LogNo> {
+        self.logs.keys().copied().collect()
+    }
+}
