@@ -1,5 +1,13 @@
 //! Documents: JSON in and out, births, edits against the reference implementations, and what errors leave behind.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on stops"
+)]
+
 use automerge::{ActorId, Automerge, ReadDoc};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -68,7 +76,8 @@ fn object(inner: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
 
 /// Small values with few keys, so that patches meet something.
 fn small_json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![Just(Value::Null), (0..3_i64).prop_map(Value::from), "[xy]{0,2}".prop_map(Value::from)];
+    let leaf =
+        prop_oneof![Just(Value::Null), (0..3_i64).prop_map(Value::from), "[xy]{0,2}".prop_map(Value::from)];
     leaf.prop_recursive(3, 16, 4, |inner| {
         prop_oneof![prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from), object(inner)]
     })
@@ -210,12 +219,20 @@ fn equal_births_are_the_same_bytes() {
     assert_eq!(first.change, birth(&object, &collection, &reordered, &rules).unwrap().change);
 
     // A rule of which this value shows nothing changes nothing.
-    let more = manifest(&[("/body", FieldRule::TextReview), ("/n", FieldRule::Counter), ("/other", FieldRule::Text)]);
+    let more = manifest(&[
+        ("/body", FieldRule::TextReview),
+        ("/n", FieldRule::Counter),
+        ("/other", FieldRule::Text),
+    ]);
     assert_eq!(first.change, birth(&object, &collection, &value, &more).unwrap().change);
 
     let differs = |other: document::Birth| {
         assert_ne!(first.change.hash, other.change.hash);
-        assert_ne!(first.doc.get_actor(), other.doc.get_actor(), "two changes of one actor and number never meet");
+        assert_ne!(
+            first.doc.get_actor(),
+            other.doc.get_actor(),
+            "two changes of one actor and number never meet"
+        );
     };
     differs(birth(&object, &collection, &value, &plain()).unwrap());
     differs(birth(&"o2".parse().unwrap(), &collection, &value, &rules).unwrap());
@@ -246,7 +263,10 @@ fn births_have_limits() {
     assert!(matches!(try_birth(&json!([1])), EditError::RootNotObject { found: "an array" }));
     assert!(matches!(try_birth(&json!({"a": {"": 1}})), EditError::EmptyKey { .. }));
     assert!(matches!(try_birth(&json!({"t": "x".repeat(100_000)})), EditError::TooManyOps));
-    assert!(matches!(try_birth(&json!({"s": "x".repeat(limits::CHANGE_BYTES)})), EditError::TooManyBytes { .. }));
+    assert!(matches!(
+        try_birth(&json!({"s": "x".repeat(limits::CHANGE_BYTES)})),
+        EditError::TooManyBytes { .. }
+    ));
     assert!(matches!(try_birth(&json!({"k".repeat(2_000): 1})), EditError::PathTooLong { .. }));
     let nested = |levels: usize| (1..levels).fold(json!({}), |inner, _| json!({"a": inner}));
     let deep = birth(&object, &collection, &nested(limits::JSON_DEPTH), &rules).unwrap();
@@ -271,8 +291,13 @@ fn errors_leave_the_document_as_it_was() {
     assert!(matches!(fails(splice("/t", usize::MAX, 2, "")), EditError::SpliceOutOfRange { .. }));
     assert!(matches!(fails(splice("/t/0", 0, 0, "x")), EditError::PathMissing { .. }));
     assert!(matches!(fails(Edit::Increment { path: "/n".into(), by: 1 }), EditError::NotCounter { .. }));
-    assert!(matches!(fails(Edit::Increment { path: "/c".into(), by: i64::MAX }), EditError::CounterOverflow { .. }));
-    let step = fails(patch(json!([{"op": "add", "path": "/new", "value": 1}, {"op": "test", "path": "/n", "value": 6}])));
+    assert!(matches!(
+        fails(Edit::Increment { path: "/c".into(), by: i64::MAX }),
+        EditError::CounterOverflow { .. }
+    ));
+    let step = fails(patch(
+        json!([{"op": "add", "path": "/new", "value": 1}, {"op": "test", "path": "/n", "value": 6}]),
+    ));
     assert!(matches!(step, EditError::Step { index: 1, .. }), "{step}");
     fails(patch(json!([{"op": "remove", "path": "/l/0"}, {"op": "replace", "path": "/l/5", "value": 1}])));
     fails(patch(json!([{"op": "remove", "path": "/t"}, {"op": "move", "from": "/m", "path": "/m/k"}])));
@@ -308,7 +333,9 @@ fn nothing_to_change_makes_no_change() {
     for same in [
         Edit::MergePatch(json!({"t": "text", "c": 1, "gone": null, "l": [1, {"x": 2}]})),
         Edit::MergePatch(json!({})),
-        patch(json!([{"op": "test", "path": "/c", "value": 1}, {"op": "replace", "path": "/s", "value": "string"}])),
+        patch(
+            json!([{"op": "test", "path": "/c", "value": 1}, {"op": "replace", "path": "/s", "value": "string"}]),
+        ),
         set_text("/t", "text"),
         set_text("/s", "string"),
         splice("/t", 2, 0, ""),
@@ -336,18 +363,35 @@ fn edits_of_different_places_merge() {
     let rules = manifest(&[("/t", FieldRule::Text), ("/c", FieldRule::Counter)]);
     let text = "one\ntwo\nthree\nfour\n";
     let base = json!({"t": text, "c": 1, "l": [1, 2, 3], "a": 1, "b": 1});
-    let both = merged(&base, &rules, &set_text("/t", "ONE\ntwo\nthree\nfour\n"), &set_text("/t", "one\ntwo\nthree\nFOUR\nfive\n"));
+    let both = merged(
+        &base,
+        &rules,
+        &set_text("/t", "ONE\ntwo\nthree\nfour\n"),
+        &set_text("/t", "one\ntwo\nthree\nFOUR\nfive\n"),
+    );
     assert_eq!(both["t"], "ONE\ntwo\nthree\nFOUR\nfive\n");
-    let both = merged(&base, &rules, &set_text("/t", text.trim_end()), &Edit::MergePatch(json!({"t": format!("zero\n{text}")})));
+    let both = merged(
+        &base,
+        &rules,
+        &set_text("/t", text.trim_end()),
+        &Edit::MergePatch(json!({"t": format!("zero\n{text}")})),
+    );
     assert_eq!(both["t"], format!("zero\n{}", text.trim_end()));
 
-    let insert = |index: u8| patch(json!([{"op": "add", "path": format!("/l/{index}"), "value": format!("new {index}")}]));
+    let insert = |index: u8| {
+        patch(json!([{"op": "add", "path": format!("/l/{index}"), "value": format!("new {index}")}]))
+    };
     assert_eq!(merged(&base, &rules, &insert(0), &insert(3))["l"], json!(["new 0", 1, 2, 3, "new 3"]));
 
     let by = |by| Edit::Increment { path: "/c".into(), by };
     assert_eq!(merged(&base, &rules, &by(5), &by(-2))["c"], 4);
 
-    let both = merged(&base, &rules, &Edit::MergePatch(json!({"a": 2, "b": 1})), &Edit::MergePatch(json!({"a": 1, "b": 2})));
+    let both = merged(
+        &base,
+        &rules,
+        &Edit::MergePatch(json!({"a": 2, "b": 1})),
+        &Edit::MergePatch(json!({"a": 1, "b": 2})),
+    );
     assert_eq!((&both["a"], &both["b"]), (&json!(2), &json!(2)), "a repeated value is not written");
 }
 
@@ -364,7 +408,9 @@ fn a_string_becomes_a_text_that_stays_one() {
     // Still a text after the move: edits of different lines merge.
     let (mut left, mut right) = (base.clone(), base.clone());
     let first = apply(&mut left, &set_text("/moved", "ONE\ntwo!\n"), [1; 16], 1, &rules).unwrap().unwrap();
-    apply(&mut right, &Edit::MergePatch(json!({"moved": "one\ntwo!\nthree\n"})), [2; 16], 1, &rules).unwrap().unwrap();
+    apply(&mut right, &Edit::MergePatch(json!({"moved": "one\ntwo!\nthree\n"})), [2; 16], 1, &rules)
+        .unwrap()
+        .unwrap();
     right.apply_changes([first.bytes.as_slice().try_into().unwrap()]).unwrap();
     assert_eq!(document::read(&right), json!({"moved": "ONE\ntwo!\nthree\n"}));
 }
@@ -386,7 +432,10 @@ fn a_number_under_a_counter_rule_can_be_incremented() {
 #[test]
 fn paths_are_what_an_edit_touches() {
     let paths = |edit: &Edit| edit.paths();
-    assert_eq!(paths(&Edit::MergePatch(json!({"a": {"b": 1, "c": null}, "d": {}, "e/f": [1]}))), ["/a/b", "/a/c", "/d", "/e~1f"]);
+    assert_eq!(
+        paths(&Edit::MergePatch(json!({"a": {"b": 1, "c": null}, "d": {}, "e/f": [1]}))),
+        ["/a/b", "/a/c", "/d", "/e~1f"]
+    );
     assert_eq!(
         paths(&patch(json!([
             {"op": "test", "path": "/t", "value": 1},
@@ -404,7 +453,10 @@ fn paths_are_what_an_edit_touches() {
 fn edits_travel_as_json() {
     let edits = [
         (Edit::MergePatch(json!({"a": 1})), json!({"merge_patch": {"a": 1}})),
-        (patch(json!([{"op": "remove", "path": "/a"}])), json!({"json_patch": [{"op": "remove", "path": "/a"}]})),
+        (
+            patch(json!([{"op": "remove", "path": "/a"}])),
+            json!({"json_patch": [{"op": "remove", "path": "/a"}]}),
+        ),
         (set_text("/t", "x"), json!({"set_text": {"path": "/t", "text": "x"}})),
         (splice("/t", 1, 2, "x"), json!({"splice": {"path": "/t", "pos": 1, "del": 2, "text": "x"}})),
         (Edit::Increment { path: "/c".into(), by: -1 }, json!({"increment": {"path": "/c", "by": -1}})),
@@ -433,13 +485,21 @@ fn stored_documents_are_checked_when_loaded() {
     assert!(matches!(gap, Err(document::LoadError::Incomplete(missing)) if missing.len() == 1));
     let mut damaged = snapshot.clone();
     damaged[20] ^= 1;
-    assert!(matches!(document::load(Some(&damaged), std::iter::empty()), Err(document::LoadError::Snapshot { .. })));
-    assert!(matches!(document::load(None, [&snapshot[..9]].into_iter()), Err(document::LoadError::Tail { index: 0, .. })));
+    assert!(matches!(
+        document::load(Some(&damaged), std::iter::empty()),
+        Err(document::LoadError::Snapshot { .. })
+    ));
+    assert!(matches!(
+        document::load(None, [&snapshot[..9]].into_iter()),
+        Err(document::LoadError::Tail { index: 0, .. })
+    ));
 }
 
 #[test]
 fn long_changes_are_kept_uncompressed() {
-    let birth = birth(&"o1".parse().unwrap(), &"docs".parse().unwrap(), &json!({"s": "x".repeat(5_000)}), &plain()).unwrap();
+    let birth =
+        birth(&"o1".parse().unwrap(), &"docs".parse().unwrap(), &json!({"s": "x".repeat(5_000)}), &plain())
+            .unwrap();
     assert!(birth.change.bytes.len() > 5_000);
     assert_eq!(birth.change.bytes[8], 1);
     assert_eq!(birth.doc.get_actor(), &ActorId::from(birth.doc.get_actor().to_bytes()));

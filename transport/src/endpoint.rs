@@ -34,13 +34,15 @@ pub const WAITING: usize = 256;
 const WAITING_BYTES: u64 = 16 << 10;
 /// Links at once: two for each device, since both may dial at the same moment.
 pub const LINKS: usize = 2 * limits::DEVICES;
-/// Log streams that a peer may have open at once: one for each device's newest log.
-pub const LOG_STREAMS: u32 = limits::DEVICES as u32;
+/// Log streams that a peer may have open at once: one for each device's newest log, and a quarter more, because
+/// quinn grants new streams only once an eighth of them has ended.
+pub const LOG_STREAMS: u32 = limits::DEVICES as u32 / 4 * 5;
 /// What a stream may send before its receiver reads: 5 MB/s for each log at 50 ms round trip.
 pub const STREAM_WINDOW: u32 = 256 << 10;
 /// What a connection may send before anything is read. Room for every stream it may open, so that logs which
-/// nobody reads cannot use up what the others need; it is reserved by nobody until it arrives.
-pub const LINK_WINDOW: u32 = (LOG_STREAMS + 1) * STREAM_WINDOW;
+/// nobody reads cannot use up what the others need; and a quarter more, because quinn grants a connection new room
+/// only once an eighth of its window was read. It is reserved by nobody until it arrives.
+pub const LINK_WINDOW: u32 = (LOG_STREAMS + 1) * STREAM_WINDOW / 4 * 5;
 /// What is kept to be sent again: 20 MB/s at 100 ms round trip, and little enough that a control message does not
 /// wait long behind segments already handed over.
 pub const SEND_WINDOW: u64 = 2 << 20;

@@ -126,11 +126,13 @@ impl Decoder {
 pub(crate) struct FrameReader {
     stream: RecvStream,
     decoder: Decoder,
+    /// Set by [`FrameReader::stop`]: quinn would report a clean end after it.
+    stopped: bool,
 }
 
 impl FrameReader {
     pub(crate) fn new(stream: RecvStream, limit: usize) -> Self {
-        Self { stream, decoder: Decoder::new(limit) }
+        Self { stream, decoder: Decoder::new(limit), stopped: false }
     }
 
     /// The same stream from here on with another limit.
@@ -142,6 +144,9 @@ impl FrameReader {
     /// The next frame; none when the peer finished the stream between two frames.
     pub(crate) async fn recv(&mut self) -> Result<Option<Vec<u8>>, LinkError> {
         loop {
+            if self.stopped {
+                return Err(LinkError::StreamOver);
+            }
             let Some(chunk) = self.stream.read_chunk(self.decoder.wanted(), true).await? else {
                 return self.decoder.end().map(|()| None).map_err(LinkError::from);
             };
@@ -159,6 +164,7 @@ impl FrameReader {
 
     /// Tells the peer to send no more on this stream.
     pub(crate) fn stop(&mut self, code: CloseCode) {
+        self.stopped = true;
         // Fails only when the stream is over already, which is what was wanted.
         let _ = self.stream.stop(to_wire(code));
     }

@@ -26,7 +26,7 @@ mod message;
 
 pub use binding::{Channel, Code, ParseCodeError};
 pub use driver::{
-    InviteError, InviterHost, JoinError, JoinerHost, PAIRING_TIMEOUT, STEP_TIMEOUT, invite, join,
+    InviteError, InviterHost, JoinError, JoinerHost, PERSON_TIMEOUT, STEP_TIMEOUT, invite, join,
 };
 pub use inviter::{
     InviteEffect, InviteInput, InviteOutcome, Inviter, JoinRequest, Joined, OpenTicket, TicketUse,

@@ -1,5 +1,8 @@
 //! Two endpoints over loopback: who is seen at the other end, what the streams carry, and how links end.
 
+// The helpers of tests may fail like tests; clippy knows the tests by themselves only.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod common;
 
 use common::{addr, device, endpoint, hello, linked, log, segment};

@@ -1,5 +1,8 @@
 //! Pairing over real links: what both people see, what each refusal says, and what somebody in between can do.
 
+// The helpers of tests may fail like tests; clippy knows the tests by themselves only.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod common;
 
 use common::{Seeded, addr, device, endpoint, linked, seed};

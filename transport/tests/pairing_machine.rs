@@ -1,11 +1,15 @@
 //! The pairing machines by themselves: nonces changed late, messages replayed or out of turn, and random
 //! sequences of inputs, none of which may reach an enrolment by another road than the right one.
 
+// The helpers of tests may fail like tests; clippy knows the tests by themselves only.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod common;
 
 use common::{Seeded, device, seed};
 use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use syncd_schema::ticket::Ticket;
 use syncd_schema::{Digest, Member, Role, UnixMicros, WorkspaceId};
 use syncd_transport::pairing::{
@@ -326,8 +330,14 @@ fn walk() -> impl Strategy<Value = Vec<Move>> {
         .prop_map(|(road, length, rest)| ROADS[road].iter().copied().take(length).chain(rest).collect())
 }
 
+/// Failures are kept beside this file, to be replayed for ever.
+fn config() -> ProptestConfig {
+    let keep = FileFailurePersistence::WithSource("regressions");
+    ProptestConfig { cases: 3_000, failure_persistence: Some(Box::new(keep)), ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(config())]
 
     #[test]
     fn no_other_road_leads_to_an_enrolment(moves in walk()) {

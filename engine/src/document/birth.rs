@@ -27,7 +27,12 @@ pub struct Birth {
 ///
 /// # Errors
 /// When the value is no JSON object, or larger or deeper than one change may be.
-pub fn birth(object: &ObjectId, collection: &Collection, value: &Value, manifest: &Manifest) -> Result<Birth, EditError> {
+pub fn birth(
+    object: &ObjectId,
+    collection: &Collection,
+    value: &Value,
+    manifest: &Manifest,
+) -> Result<Birth, EditError> {
     let root = json::check_root(value)?;
     let mut planner = Planner::at(manifest, &[]);
     let members = planner.map(root)?;
@@ -53,7 +58,12 @@ pub fn birth(object: &ObjectId, collection: &Collection, value: &Value, manifest
 
 /// The field rules count only by their effect, so that a rule which changes nothing about this value does not
 /// split one birth in two.
-fn actor(object: &ObjectId, collection: &Collection, value: &Value, special: &[(String, FieldRule)]) -> [u8; 16] {
+fn actor(
+    object: &ObjectId,
+    collection: &Collection,
+    value: &Value,
+    special: &[(String, FieldRule)],
+) -> [u8; 16] {
     let mut rules = Vec::new();
     for (path, rule) in special {
         rules.extend_from_slice(&(path.len() as u64).to_be_bytes());
@@ -62,7 +72,10 @@ fn actor(object: &ObjectId, collection: &Collection, value: &Value, special: &[(
     }
     let mut content = Vec::new();
     canonical(value, &mut content);
-    let hash = domain::hash("birth", &[object.as_str().as_bytes(), collection.as_str().as_bytes(), &content, &rules]);
+    let hash = domain::hash(
+        "birth",
+        &[object.as_str().as_bytes(), collection.as_str().as_bytes(), &content, &rules],
+    );
     let mut actor = [0; 16];
     actor.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
     actor

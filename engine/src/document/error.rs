@@ -33,7 +33,9 @@ pub enum EditError {
         found: usize,
     },
     /// Not a JSON Pointer.
-    #[error("{path:?} is not a JSON Pointer: it must be empty or start with '/', and '~' is written ~0 or ~1")]
+    #[error(
+        "{path:?} is not a JSON Pointer: it must be empty or start with '/', and '~' is written ~0 or ~1"
+    )]
     PathMalformed {
         /// What was given.
         path: String,
@@ -59,7 +61,9 @@ pub enum EditError {
         path: String,
     },
     /// An increment of something else.
-    #[error("{path:?} is not a counter: the collection's manifest makes it one with the field rule \"counter\"")]
+    #[error(
+        "{path:?} is not a counter: the collection's manifest makes it one with the field rule \"counter\""
+    )]
     NotCounter {
         /// The path.
         path: String,

@@ -81,7 +81,9 @@ pub(crate) fn check_depth(value: &Value, levels: usize, path: &str) -> Result<()
         _ => return Ok(()),
     };
     let Some(below) = levels.checked_sub(1) else {
-        return Err(EditError::TooDeep { path: if path.is_empty() { "the value".into() } else { path.into() } });
+        return Err(EditError::TooDeep {
+            path: if path.is_empty() { "the value".into() } else { path.into() },
+        });
     };
     children.try_for_each(|child| check_depth(child, below, path))
 }
@@ -128,7 +130,8 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0_u32, |group, byte| (group << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let group = chunk.iter().fold(0_u32, |group, byte| (group << 8) | u32::from(*byte))
+            << (8 * (3 - chunk.len()));
         for position in 0..4 {
             let digit = (group >> (18 - 6 * position)) & 63;
             let letter = ALPHABET.get(digit as usize).copied().unwrap_or(b'=');
@@ -144,7 +147,14 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_the_rfc() {
-        let cases = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE=")];
+        let cases = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+        ];
         for (plain, encoded) in cases {
             assert_eq!(base64(plain.as_bytes()), encoded);
         }

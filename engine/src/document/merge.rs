@@ -15,7 +15,9 @@ use syncd_schema::limits;
 /// Applies a merge patch.
 pub(crate) fn apply(writer: &mut Writer<'_, '_>, patch: &Value) -> Result<(), EditError> {
     json::check_depth(patch, limits::JSON_DEPTH, "the patch")?;
-    let Value::Object(members) = patch else { return Err(EditError::RootNotObject { found: kind_of(patch) }) };
+    let Value::Object(members) = patch else {
+        return Err(EditError::RootNotObject { found: kind_of(patch) });
+    };
     merge_map(writer, &ROOT, members, &mut Vec::new())
 }
 
@@ -49,12 +51,19 @@ fn merge_map(
     Ok(())
 }
 
-fn merge_key(writer: &mut Writer<'_, '_>, spot: &Spot, value: &Value, path: &mut Vec<String>) -> Result<(), EditError> {
+fn merge_key(
+    writer: &mut Writer<'_, '_>,
+    spot: &Spot,
+    value: &Value,
+    path: &mut Vec<String>,
+) -> Result<(), EditError> {
     let found = writer.find(spot)?;
     match (value, found) {
         (Value::Null, None) => Ok(()),
         (Value::Null, Some(_)) => writer.delete(spot),
-        (Value::Object(members), Some(found)) if found.is(ObjType::Map) => merge_map(writer, &found.id, members, path),
+        (Value::Object(members), Some(found)) if found.is(ObjType::Map) => {
+            merge_map(writer, &found.id, members, path)
+        }
         // Nothing to merge with: the patch is the value, without the removals in it.
         (Value::Object(members), _) => writer.set(spot, path, &without_nulls(members)),
         _ => writer.set(spot, path, value),

@@ -91,7 +91,10 @@ pub fn empty() -> Automerge {
 ///
 /// # Errors
 /// When the bytes are not those of a complete document.
-pub fn load<'a>(snapshot: Option<&[u8]>, tail: impl Iterator<Item = &'a [u8]>) -> Result<Automerge, LoadError> {
+pub fn load<'a>(
+    snapshot: Option<&[u8]>,
+    tail: impl Iterator<Item = &'a [u8]>,
+) -> Result<Automerge, LoadError> {
     let mut doc = match snapshot {
         None => empty(),
         Some(bytes) => {

@@ -119,19 +119,28 @@ impl Node {
         Self::read_within(doc, entry, id, limits::JSON_DEPTH)
     }
 
-    fn read_within<R: ReadDoc>(doc: &R, entry: &Entry<'_>, id: &ObjId, depth: usize) -> Result<Self, EditError> {
+    fn read_within<R: ReadDoc>(
+        doc: &R,
+        entry: &Entry<'_>,
+        id: &ObjId,
+        depth: usize,
+    ) -> Result<Self, EditError> {
         let kind = match entry {
             Entry::Scalar(scalar) => return Ok(Self::Scalar(scalar.as_ref().clone())),
             Entry::Object(ObjType::Text) => return Ok(Self::Text(doc.text(id)?)),
             Entry::Object(kind) => *kind,
         };
-        let below = depth.checked_sub(1).ok_or_else(|| EditError::TooDeep { path: "the copied value".into() })?;
+        let below =
+            depth.checked_sub(1).ok_or_else(|| EditError::TooDeep { path: "the copied value".into() })?;
         if kind == ObjType::List {
             let items = (0..doc.length(id)).filter_map(|index| doc.get(id, index).transpose());
-            let nodes = items.map(|item| item.map_err(EditError::from).and_then(|(v, id)| Self::read_within(doc, &v, &id, below)));
+            let nodes = items.map(|item| {
+                item.map_err(EditError::from).and_then(|(v, id)| Self::read_within(doc, &v, &id, below))
+            });
             return nodes.collect::<Result<_, _>>().map(Self::List);
         }
-        let members = doc.keys(id).filter_map(|key| doc.get(id, key.as_str()).transpose().map(|found| (key, found)));
+        let members =
+            doc.keys(id).filter_map(|key| doc.get(id, key.as_str()).transpose().map(|found| (key, found)));
         let nodes = members.map(|(key, found)| {
             let (value, id) = found?;
             Ok((key, Self::read_within(doc, &value, &id, below)?))
@@ -171,7 +180,12 @@ impl Node {
     }
 
     /// Writes it over a key or an item.
-    pub(crate) fn put<T: Transactable>(&self, tx: &mut T, container: &ObjId, prop: impl Into<Prop>) -> Result<(), EditError> {
+    pub(crate) fn put<T: Transactable>(
+        &self,
+        tx: &mut T,
+        container: &ObjId,
+        prop: impl Into<Prop>,
+    ) -> Result<(), EditError> {
         match self {
             Self::Scalar(scalar) => tx.put(container, prop, scalar.clone())?,
             _ => {
@@ -183,7 +197,12 @@ impl Node {
     }
 
     /// Writes it into a list before the item at `index`.
-    pub(crate) fn insert<T: Transactable>(&self, tx: &mut T, list: &ObjId, index: usize) -> Result<(), EditError> {
+    pub(crate) fn insert<T: Transactable>(
+        &self,
+        tx: &mut T,
+        list: &ObjId,
+        index: usize,
+    ) -> Result<(), EditError> {
         match self {
             Self::Scalar(scalar) => tx.insert(list, index, scalar.clone())?,
             _ => {
@@ -199,7 +218,9 @@ impl Node {
             Self::Scalar(_) => Ok(()),
             Self::Text(text) if text.is_empty() => Ok(()),
             Self::Text(text) => Ok(tx.splice_text(id, 0, 0, text)?),
-            Self::List(items) => items.iter().enumerate().try_for_each(|(index, item)| item.insert(tx, id, index)),
+            Self::List(items) => {
+                items.iter().enumerate().try_for_each(|(index, item)| item.insert(tx, id, index))
+            }
             Self::Map(members) => members.iter().try_for_each(|(key, item)| item.put(tx, id, key.as_str())),
         }
     }

@@ -142,13 +142,20 @@ fn trimmed(pos: usize, old: &str, new: &str) -> Splice {
     let prefix: usize = old.chars().zip(new.chars()).take_while(same).map(|(c, _)| c.len_utf8()).sum();
     let skipped = old.get(..prefix).map_or(0, |text| text.chars().count());
     let (old, new) = (old.get(prefix..).unwrap_or(old), new.get(prefix..).unwrap_or(new));
-    let suffix: usize = old.chars().rev().zip(new.chars().rev()).take_while(same).map(|(c, _)| c.len_utf8()).sum();
+    let suffix: usize =
+        old.chars().rev().zip(new.chars().rev()).take_while(same).map(|(c, _)| c.len_utf8()).sum();
     let old = old.get(..old.len() - suffix).unwrap_or(old);
     let new = new.get(..new.len() - suffix).unwrap_or(new);
     Splice { pos: pos + skipped, del: old.chars().count(), text: new.to_owned() }
 }
 
-fn splice(writer: &mut Writer<'_, '_>, id: &ObjId, pos: usize, del: usize, text: &str) -> Result<(), EditError> {
+fn splice(
+    writer: &mut Writer<'_, '_>,
+    id: &ObjId,
+    pos: usize,
+    del: usize,
+    text: &str,
+) -> Result<(), EditError> {
     if del == 0 && text.is_empty() {
         return Ok(());
     }
@@ -158,7 +165,12 @@ fn splice(writer: &mut Writer<'_, '_>, id: &ObjId, pos: usize, del: usize, text:
 }
 
 /// Puts a text where a string was: the string's own history ends here.
-fn make_text(writer: &mut Writer<'_, '_>, spot: &Spot, path: &[String], content: &str) -> Result<(), EditError> {
+fn make_text(
+    writer: &mut Writer<'_, '_>,
+    spot: &Spot,
+    path: &[String],
+    content: &str,
+) -> Result<(), EditError> {
     writer.put(spot, path, &Node::Text(content.to_owned()))
 }
 

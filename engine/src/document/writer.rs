@@ -81,7 +81,9 @@ impl<'t, 'd> Writer<'t, 'd> {
                 let len = self.tx.length(&id);
                 match pointer::index(last, len) {
                     Some(index) if index <= len => Ok(Spot::Item { list: id, index, len }),
-                    Some(_) => Err(EditError::IndexOutOfRange { path: pointer::excerpt(&pointer::join(path)), len }),
+                    Some(_) => {
+                        Err(EditError::IndexOutOfRange { path: pointer::excerpt(&pointer::join(path)), len })
+                    }
                     None => Err(missing()),
                 }
             }
@@ -185,7 +187,9 @@ impl<'t, 'd> Writer<'t, 'd> {
     }
 
     fn put_root(&mut self, node: &Node) -> Result<(), EditError> {
-        let Node::Map(members) = node else { return Err(EditError::RootNotObject { found: "something else" }) };
+        let Node::Map(members) = node else {
+            return Err(EditError::RootNotObject { found: "something else" });
+        };
         self.clear_root(|key| members.iter().any(|(member, _)| member == key))?;
         super::node::write_root(self.tx, members)
     }

@@ -60,7 +60,9 @@ impl<'a> Columns<'a> {
         for _ in 0..count {
             let at = table;
             let (spec, length) = (table.unsigned()?, table.unsigned()?);
-            let Some((column, name)) = columns.by_spec(spec) else { return Err(at.refuse(Reason::Unsupported)) };
+            let Some((column, name)) = columns.by_spec(spec) else {
+                return Err(at.refuse(Reason::Unsupported));
+            };
             *column = reader.window(length, name)?;
         }
         reader.part("footer");
@@ -130,7 +132,9 @@ impl<'a> Columns<'a> {
         optional(self.key_actor, ops, actor)?;
         optional(self.key_ctr, ops, counters(0, end))?;
         optional(self.key_str, ops, |key: Option<&str>, _, at| match key {
-            Some(key) if key.is_empty() || key.len() > limits::PATH_BYTES => Err(at.refuse(Reason::OutOfRange)),
+            Some(key) if key.is_empty() || key.len() > limits::PATH_BYTES => {
+                Err(at.refuse(Reason::OutOfRange))
+            }
             _ => Ok(()),
         })?;
         self.scan_values(ops)?;
@@ -280,7 +284,10 @@ fn counters(low: i64, end: u64) -> impl FnMut(Option<i64>, u64, &Reader<'_>) -> 
     let mut sum = 0_i64;
     move |delta, times, at| {
         let Some(delta) = delta else { return Ok(()) };
-        let last = i64::try_from(times).ok().and_then(|times| delta.checked_mul(times)).and_then(|by| sum.checked_add(by));
+        let last = i64::try_from(times)
+            .ok()
+            .and_then(|times| delta.checked_mul(times))
+            .and_then(|by| sum.checked_add(by));
         let first = sum.checked_add(delta);
         let fits = |value: i64| value >= low && value.unsigned_abs() < end;
         match (first, last) {
@@ -311,5 +318,9 @@ fn boolean(column: Reader<'_>, expected: u64) -> Result<(), Refused> {
             return Err(at.refuse(Reason::TooManyOps { claimed: total }));
         }
     }
-    if total == expected { Ok(()) } else { Err(column.refuse(Reason::ColumnLength { found: total, expected })) }
+    if total == expected {
+        Ok(())
+    } else {
+        Err(column.refuse(Reason::ColumnLength { found: total, expected }))
+    }
 }

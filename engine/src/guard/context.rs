@@ -44,7 +44,10 @@ impl Batch {
         // Changes of one actor come in the order of their numbers, and so do their operations.
         self.operations.get(op.actor).is_some_and(|ranges| {
             let after = ranges.partition_point(|(first, _)| *first <= op.counter);
-            after.checked_sub(1).and_then(|index| ranges.get(index)).is_some_and(|(_, last)| op.counter <= *last)
+            after
+                .checked_sub(1)
+                .and_then(|index| ranges.get(index))
+                .is_some_and(|(_, last)| op.counter <= *last)
         })
     }
 }

@@ -36,7 +36,7 @@ use syncd_schema::Digest;
 
 /// Documents of at most this many operations are saved and loaded before they are promoted. It costs as much
 /// as applying did; larger documents are proven when they are compacted.
-const RELOAD_OPS: u64 = 512;
+const RELOAD_OPS: u64 = 256;
 
 /// A change as it arrived.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +108,12 @@ pub fn admit(doc: Option<&Automerge>, changes: &[Incoming<'_>]) -> Admission {
         outcomes.push(match judge(base, &batch, incoming) {
             Ok((Verdict::Ready, scanned)) => {
                 batch.add(&scanned);
-                candidates.push(Candidate { index, bytes: incoming.bytes, hash: scanned.hash, deps: scanned.deps });
+                candidates.push(Candidate {
+                    index,
+                    bytes: incoming.bytes,
+                    hash: scanned.hash,
+                    deps: scanned.deps,
+                });
                 Outcome::Applied
             }
             Ok((Verdict::Present, _)) => Outcome::Present,
@@ -116,7 +121,8 @@ pub fn admit(doc: Option<&Automerge>, changes: &[Incoming<'_>]) -> Admission {
             Err(refused) => Outcome::Refused(refused),
         });
     }
-    let mut trial = Trial { doc: None, base, candidates: &candidates, lost: HashSet::new(), outcomes: &mut outcomes };
+    let mut trial =
+        Trial { doc: None, base, candidates: &candidates, lost: HashSet::new(), outcomes: &mut outcomes };
     trial.run(0..candidates.len());
     let doc = trial.doc;
     Admission { doc, outcomes }
@@ -173,7 +179,8 @@ impl Trial<'_> {
 
     /// Whether nothing that a candidate builds on was lost; if it was, the candidate is lost with it.
     fn is_whole(&mut self, candidate: &Candidate<'_>) -> bool {
-        let missing: Vec<Digest> = candidate.deps.iter().filter(|dep| self.lost.contains(dep)).copied().collect();
+        let missing: Vec<Digest> =
+            candidate.deps.iter().filter(|dep| self.lost.contains(dep)).copied().collect();
         if missing.is_empty() {
             return true;
         }
@@ -192,7 +199,8 @@ impl Trial<'_> {
 /// Applies changes to a copy of a document and proves that the copy is sound.
 fn apply(doc: &Automerge, candidates: &[&Candidate<'_>]) -> Result<Automerge, Reason> {
     let attempt = || {
-        let changes: Result<Vec<Change>, _> = candidates.iter().map(|candidate| Change::try_from(candidate.bytes)).collect();
+        let changes: Result<Vec<Change>, _> =
+            candidates.iter().map(|candidate| Change::try_from(candidate.bytes)).collect();
         let changes = changes.map_err(|_| Reason::Undecodable)?;
         let mut copy = doc.clone();
         copy.apply_changes(changes).map_err(|error| match error {

@@ -105,7 +105,8 @@ impl<'a> Reader<'a> {
             value |= i64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
                 // The last byte must say more than the sign bit of the one before it.
-                let needless = shift > 0 && ((byte == 0 && before & 0x40 == 0) || (byte == 0x7f && before & 0x40 != 0));
+                let needless =
+                    shift > 0 && ((byte == 0 && before & 0x40 == 0) || (byte == 0x7f && before & 0x40 != 0));
                 if needless {
                     break;
                 }
@@ -156,7 +157,10 @@ mod tests {
         assert_eq!(unsigned(&[0x80, 0]), Err(Reason::BadNumber));
         assert_eq!(unsigned(&[0x80]), Err(Reason::Truncated));
         assert_eq!(unsigned(&[0xff; 9]), Err(Reason::Truncated));
-        assert_eq!(unsigned(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]), Err(Reason::BadNumber));
+        assert_eq!(
+            unsigned(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]),
+            Err(Reason::BadNumber)
+        );
         assert_eq!(unsigned(&[0xff; 11]), Err(Reason::BadNumber));
     }
 
@@ -175,7 +179,9 @@ mod tests {
         for (bytes, value) in cases {
             assert_eq!(signed(bytes), Ok(value), "{value}");
         }
-        for bytes in [&[0xbf, 0][..], &[0x81, 0xff, 0x7f], &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1]] {
+        for bytes in
+            [&[0xbf, 0][..], &[0x81, 0xff, 0x7f], &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1]]
+        {
             assert_eq!(signed(bytes), Err(Reason::BadNumber), "{bytes:?}");
         }
     }

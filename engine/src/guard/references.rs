@@ -23,7 +23,8 @@ pub(crate) fn check<'a>(
     exists: impl FnMut(OpRef<'a>) -> bool,
 ) -> Result<(), Refused> {
     let columns = &layout.columns;
-    let mut judge = Judge { layout, start_op: scanned.start_op, exists, last: None };
+    let named = vec![false; layout.actors.len()];
+    let mut judge = Judge { layout, start_op: scanned.start_op, exists, last: None, named };
     let mut obj_actor = Cursor::<u64>::new(columns.obj_actor);
     let mut obj_ctr = Cursor::<u64>::new(columns.obj_ctr);
     let mut key_actor = Cursor::<u64>::new(columns.key_actor);
@@ -61,7 +62,8 @@ pub(crate) fn check<'a>(
             judge.reference(actor, pred.unsigned_abs(), own, &columns.pred_ctr)?;
         }
     }
-    Ok(())
+    // The change's own actor comes first and needs no mention.
+    if judge.named.iter().skip(1).all(|named| *named) { Ok(()) } else { Err(Reason::UnusedActor.into()) }
 }
 
 struct Judge<'l, 'a, F> {
@@ -70,6 +72,8 @@ struct Judge<'l, 'a, F> {
     exists: F,
     /// The last reference found good: a run of operations on one object asks once.
     last: Option<OpRef<'a>>,
+    /// Which of the listed actors were named: Automerge would not list the others.
+    named: Vec<bool>,
 }
 
 impl<'a, F: FnMut(OpRef<'a>) -> bool> Judge<'_, 'a, F> {
@@ -83,8 +87,12 @@ impl<'a, F: FnMut(OpRef<'a>) -> bool> Judge<'_, 'a, F> {
         if counter >= self.start_op {
             return Err(unknown());
         }
-        let listed = usize::try_from(actor).ok().and_then(|index| self.layout.actors.get(index));
-        let Some(actor) = listed.copied() else { return Err(at.refuse(Reason::UnknownActor)) };
+        let index = usize::try_from(actor).unwrap_or(usize::MAX);
+        let (Some(actor), Some(named)) = (self.layout.actors.get(index).copied(), self.named.get_mut(index))
+        else {
+            return Err(at.refuse(Reason::UnknownActor));
+        };
+        *named = true;
         let reference = OpRef { counter, actor };
         if self.last == Some(reference) {
             return Ok(());

@@ -73,6 +73,8 @@ pub enum Reason {
     },
     /// Names an actor that the change does not list.
     UnknownActor,
+    /// Lists an actor that none of its operations names.
+    UnusedActor,
     /// A text that is not UTF-8.
     NotUtf8,
     /// A second beginning for a document that has one.
@@ -152,27 +154,38 @@ impl fmt::Display for Reason {
             }
             Self::Truncated => f.write_str("the change ends too early"),
             Self::BadMagic => f.write_str("this is not an Automerge change"),
-            Self::ChunkType { found } => write!(f, "chunk type {found}: only uncompressed changes (type 1) are let in"),
+            Self::ChunkType { found } => {
+                write!(f, "chunk type {found}: only uncompressed changes (type 1) are let in")
+            }
             Self::BadNumber => f.write_str("a number is not in its shortest form or is too large"),
             Self::TrailingBytes => f.write_str("there are bytes after the end of the change"),
             Self::BadChecksum => f.write_str("the checksum does not match the content"),
-            Self::WrongDigest { found } => write!(f, "this is change {}, not the one that was signed", found.short()),
+            Self::WrongDigest { found } => {
+                write!(f, "this is change {}, not the one that was signed", found.short())
+            }
             Self::TooManyDeps { found } => {
                 write!(f, "{found} dependencies, the limit is {}", limits::CHANGE_DEPS)
             }
             Self::Unsorted => f.write_str("not in order, or repeated"),
             Self::BadActor => f.write_str("an actor id has no usable length or is listed twice"),
             Self::OutOfRange => f.write_str("a number is outside of its range"),
-            Self::Unsupported => f.write_str("the change uses something that no writer of this product makes"),
+            Self::Unsupported => {
+                f.write_str("the change uses something that no writer of this product makes")
+            }
             Self::Compressed => f.write_str("a column is compressed"),
             Self::BadRun => f.write_str("a run of values is malformed"),
             Self::TooManyOps { claimed } => {
-                write!(f, "the change claims {claimed} operations or references, the limit is {}", limits::CHANGE_OPS)
+                write!(
+                    f,
+                    "the change claims {claimed} operations or references, the limit is {}",
+                    limits::CHANGE_OPS
+                )
             }
             Self::ColumnLength { found, expected } => {
                 write!(f, "a column has {found} items where {expected} belong")
             }
             Self::UnknownActor => f.write_str("an operation names an actor that the change does not list"),
+            Self::UnusedActor => f.write_str("the change lists an actor that none of its operations names"),
             Self::NotUtf8 => f.write_str("a text is not UTF-8"),
             Self::SecondRoot => f.write_str("the change starts a document anew that exists already"),
             Self::Sequence { found } => {

@@ -1,1 +1,400 @@
-//! x
+//! Sync with one peer, as a state machine without IO.
+//!
+//! It eats control messages and segments and yields others; who moves them is not its business. The dialling side
+//! speaks first. Hellos carry a digest of all logs, so equal sides are done in one round trip; else both send
+//! their positions, and each sends what the other lacks, log by log, with a bounded number of unacknowledged
+//! segments per log. When all is said the session stays open and passes on what is new. Its states are in
+//! [`Phase`]; [`flow`] keeps count of what the peer has.
+
+mod flow;
+
+use crate::store::StoreError;
+use crate::workspace::{Demand, Engine, Event, ReceiveError};
+use flow::Flow;
+use std::collections::{BTreeMap, VecDeque};
+use syncd_schema::message::{
+    CloseCode, Control, Hello, MAX_VERSION, MIN_VERSION, Position, Segment, features, frontier_digest,
+};
+use syncd_schema::{DeviceId, LogId, LogSeq, UnixMicros, limits};
+
+/// What happens to a session.
+#[derive(Debug)]
+pub enum Input {
+    /// The peer said something.
+    Control(Control),
+    /// The peer sent entries.
+    Segment(Box<Segment>),
+    /// Logs grew here, by a local write or by another session.
+    Grew,
+}
+
+/// What a session wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Say this.
+    Control(Control),
+    /// Send this on the stream of its log.
+    Segment(Box<Segment>),
+    /// Tell others of the commit this session made.
+    Events(Vec<Event>),
+    /// Say why and end.
+    Close(CloseCode, String),
+}
+
+/// Where a session stands.
+#[derive(Debug)]
+enum Phase {
+    /// The peer's hello is awaited. `ours` are the positions our own hello spoke for, once it was sent.
+    Greeting { ours: Option<Vec<Position>> },
+    /// Hellos differ, and the peer's positions are awaited.
+    Comparing,
+    /// Entries flow.
+    Flowing,
+    /// The session is over.
+    Closed,
+}
+
+/// Counters of a session, in operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Sent and acknowledged.
+    pub sent: u64,
+    /// Received and on disk here.
+    pub received: u64,
+}
+
+/// Sync with one peer.
+#[derive(Debug)]
+pub struct Session {
+    peer: DeviceId,
+    dialler: bool,
+    phase: Phase,
+    flow: Flow,
+    /// Segments that came before the governance that explains them; bounded per log.
+    early: BTreeMap<LogId, VecDeque<Segment>>,
+    counters: Counters,
+}
+
+impl Session {
+    /// A session with an authenticated peer; `dialler` says whether this side opened the link.
+    #[must_use]
+    pub fn new(peer: DeviceId, dialler: bool) -> Self {
+        let phase = Phase::Greeting { ours: None };
+        Self { peer, dialler, phase, flow: Flow::default(), early: BTreeMap::new(), counters: Counters::default() }
+    }
+
+    /// The peer.
+    #[must_use]
+    pub const fn peer(&self) -> DeviceId {
+        self.peer
+    }
+
+    /// What went over it so far.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whether the session is over.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// Whether both sides have all that either told the other of, and everything sent was acknowledged.
+    #[must_use]
+    pub fn is_quiet(&self, engine: &Engine) -> bool {
+        matches!(self.phase, Phase::Flowing) && self.early.is_empty() && self.flow.is_quiet(engine)
+    }
+
+    /// Entries the peer has and this device has not, and the other way round, as far as is known.
+    #[must_use]
+    pub fn distance(&self, engine: &Engine) -> Option<(u64, u64)> {
+        matches!(self.phase, Phase::Flowing).then(|| self.flow.distance(engine))
+    }
+
+    /// What to say first; nothing on the accepting side.
+    pub fn start(&mut self, engine: &Engine) -> Vec<Output> {
+        if !self.dialler {
+            return Vec::new();
+        }
+        let (hello, ours) = hello(engine);
+        self.phase = Phase::Greeting { ours: Some(ours) };
+        vec![Output::Control(Control::Hello(hello))]
+    }
+
+    /// Takes one step.
+    ///
+    /// # Errors
+    /// When the disk fails: the session is over and nothing of the step was acknowledged.
+    pub fn handle(&mut self, engine: &mut Engine, input: Input, now: UnixMicros) -> Result<Vec<Output>, StoreError> {
+        let mut out = Vec::new();
+        match (&mut self.phase, input) {
+            (Phase::Closed, _) => {}
+            (Phase::Greeting { ours }, Input::Control(Control::Hello(hello))) => {
+                let ours = ours.take();
+                self.greet(engine, &hello, ours, &mut out);
+            }
+            (Phase::Comparing, Input::Control(Control::Frontier(theirs))) => {
+                self.compare(engine, &theirs, now, &mut out)?;
+            }
+            // Logs may grow at any time; what is new is sent once positions are known.
+            (Phase::Greeting { .. } | Phase::Comparing, Input::Grew) => {}
+            (Phase::Flowing, Input::Grew) => {
+                self.retry_early(engine, now, &mut out)?;
+                self.pump(engine, &mut out)?;
+            }
+            // The peer found a difference where this side saw none: it wrote between the hellos.
+            (Phase::Flowing, Input::Control(Control::Frontier(theirs))) => {
+                self.compare(engine, &theirs, now, &mut out)?;
+            }
+            (Phase::Flowing, Input::Segment(segment)) => {
+                self.take(engine, *segment, now, &mut out)?;
+                self.pump(engine, &mut out)?;
+            }
+            // The peer's positions are on another stream than its segments, and may be overtaken by them.
+            (Phase::Comparing, Input::Segment(segment)) => self.take(engine, *segment, now, &mut out)?,
+            (Phase::Flowing | Phase::Comparing, Input::Control(Control::Ack { log, size, outcomes })) => {
+                self.counters.sent += self.flow.acknowledged(&log, size);
+                engine.note_outcomes(&self.peer, &log, &outcomes, now)?;
+                if matches!(self.phase, Phase::Flowing) {
+                    self.pump(engine, &mut out)?;
+                }
+            }
+            (Phase::Flowing | Phase::Comparing, Input::Control(Control::Want { log, from, branch })) => {
+                self.wanted(engine, log, from, branch, &mut out)?;
+            }
+            (_, Input::Control(Control::Close { code, text })) => {
+                self.phase = Phase::Closed;
+                out.push(Output::Close(code, text));
+            }
+            (Phase::Greeting { .. }, Input::Control(_) | Input::Segment(_))
+            | (Phase::Comparing | Phase::Flowing, Input::Control(Control::Hello(_))) => {
+                self.close(CloseCode::Protocol, "that message has no place here", &mut out);
+            }
+        }
+        Ok(out)
+    }
+
+    fn close(&mut self, code: CloseCode, text: &str, out: &mut Vec<Output>) {
+        self.phase = Phase::Closed;
+        out.push(Output::Control(Control::Close { code, text: text.to_owned() }));
+        out.push(Output::Close(code, text.to_owned()));
+    }
+
+    /// Version, workspace and membership; then equal or not.
+    fn greet(&mut self, engine: &Engine, theirs: &Hello, ours: Option<Vec<Position>>, out: &mut Vec<Output>) {
+        if theirs.min_version > MAX_VERSION || theirs.max_version < MIN_VERSION {
+            let text = format!("this side speaks versions {MIN_VERSION} to {MAX_VERSION}; update the older program");
+            return self.close(CloseCode::Version, &text, out);
+        }
+        if theirs.workspace != engine.workspace() {
+            return self.close(CloseCode::Workspace, "this device does not hold that workspace", out);
+        }
+        if !engine.knows(&self.peer) {
+            let text = "this key is not a member of the workspace; join with a ticket from `invite`";
+            return self.close(CloseCode::UnknownKey, text, out);
+        }
+        let (hello, now_held) = hello(engine);
+        let spoken_for = match ours {
+            Some(positions) => positions,
+            None => {
+                out.push(Output::Control(Control::Hello(hello)));
+                now_held.clone()
+            }
+        };
+        if frontier_digest(&spoken_for) == theirs.frontier {
+            self.flow.assume(&spoken_for);
+            self.phase = Phase::Flowing;
+            return;
+        }
+        out.push(Output::Control(Control::Frontier(now_held)));
+        self.phase = Phase::Comparing;
+    }
+
+    /// The peer's positions: what it lacks is sent, what it has more of is expected, what differs is fetched whole.
+    fn compare(
+        &mut self,
+        engine: &mut Engine,
+        theirs: &[Position],
+        now: UnixMicros,
+        out: &mut Vec<Output>,
+    ) -> Result<(), StoreError> {
+        if theirs.len() > limits::DEVICES * limits::EPOCHS * limits::BRANCHES {
+            self.close(CloseCode::Protocol, "more logs than a workspace can have", out);
+            return Ok(());
+        }
+        let workspace = engine.workspace();
+        for position in theirs.iter().filter(|position| position.log.workspace == workspace) {
+            let events = engine.notice_own_log(position, now)?;
+            if !events.is_empty() {
+                out.push(Output::Events(events));
+            }
+            if position.branch {
+                self.flow.diverged(position.log);
+            }
+            match engine.compare(position) {
+                Demand::Behind(_) | Demand::Ahead(_) | Demand::Equal if position.branch => {}
+                Demand::Branch => {
+                    self.flow.diverged(position.log);
+                    let (log, from) = (position.log, LogSeq(0));
+                    out.push(Output::Control(Control::Want { log, from, branch: true }));
+                }
+                Demand::Behind(_) | Demand::Ahead(_) | Demand::Equal => {
+                    self.flow.holds(position.log, position.size);
+                }
+            }
+        }
+        if matches!(self.phase, Phase::Comparing) {
+            self.phase = Phase::Flowing;
+        }
+        self.pump(engine, out)
+    }
+
+    /// Sends what the peer lacks, as far as its window allows.
+    fn pump(&mut self, engine: &mut Engine, out: &mut Vec<Output>) -> Result<(), StoreError> {
+        for (log, size) in engine.log_sizes() {
+            while let Some(from) = self.flow.next_to_send(&log, size) {
+                let Some(segment) = engine.segment(&log, from, false)? else { break };
+                self.flow.sent(&log, segment.first.plus(u64::from(segment.count)));
+                out.push(Output::Segment(Box::new(segment)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Entries from the peer: to the engine, and an acknowledgement after the disk has them.
+    fn take(
+        &mut self,
+        engine: &mut Engine,
+        segment: Segment,
+        now: UnixMicros,
+        out: &mut Vec<Output>,
+    ) -> Result<(), StoreError> {
+        if let Some(queue) = self.early.get_mut(&segment.log) {
+            if queue.len() >= limits::SEGMENTS_IN_FLIGHT {
+                self.close(CloseCode::Protocol, "more segments than the window allows", out);
+            } else {
+                queue.push_back(segment);
+            }
+            return Ok(());
+        }
+        let governance_grew = self.receive(engine, segment, now, out)?;
+        if governance_grew { self.retry_early(engine, now, out) } else { Ok(()) }
+    }
+
+    /// True when governance grew, so that what came early may be in time now.
+    fn receive(
+        &mut self,
+        engine: &mut Engine,
+        segment: Segment,
+        now: UnixMicros,
+        out: &mut Vec<Output>,
+    ) -> Result<bool, StoreError> {
+        let (log, end) = (segment.log, segment.first.plus(u64::from(segment.count)));
+        match engine.receive(self.peer, &segment, now) {
+            Ok(receipt) if segment.branch => {
+                // As long as the branch goes on there is more to ask for.
+                out.push(Output::Control(Control::Want { log, from: receipt.size, branch: true }));
+                out.push(Output::Events(receipt.events));
+                Ok(false)
+            }
+            Ok(receipt) => {
+                self.flow.holds(log, end);
+                self.counters.received += receipt.received;
+                let mut outcomes: BTreeMap<LogId, Vec<_>> = BTreeMap::from([(log, Vec::new())]);
+                for (log, outcome) in receipt.outcomes {
+                    outcomes.entry(log).or_default().push(outcome);
+                }
+                for (of, outcomes) in outcomes {
+                    let size = if of == log { receipt.size } else { engine.size_of_log(&of) };
+                    out.push(Output::Control(Control::Ack { log: of, size, outcomes }));
+                }
+                let governance_grew = receipt.events.contains(&Event::GovernanceChanged);
+                if !receipt.events.is_empty() {
+                    out.push(Output::Events(receipt.events));
+                }
+                Ok(governance_grew)
+            }
+            Err(error) if error.is_early() => {
+                tracing::debug!(peer = %self.peer.short(), log = %log, %error, "a segment came early");
+                self.early.entry(log).or_default().push_back(segment);
+                Ok(false)
+            }
+            Err(ReceiveError::Gap { have, .. }) => {
+                out.push(Output::Control(Control::Want { log, from: have, branch: false }));
+                Ok(false)
+            }
+            Err(ReceiveError::DoesNotExtend(_)) => {
+                self.flow.diverged(log);
+                out.push(Output::Control(Control::Want { log, from: LogSeq(0), branch: true }));
+                Ok(false)
+            }
+            Err(ReceiveError::Frozen(_)) => {
+                self.flow.diverged(log);
+                Ok(false)
+            }
+            Err(ReceiveError::Store(error)) => {
+                self.phase = Phase::Closed;
+                Err(error)
+            }
+            Err(error) => {
+                tracing::warn!(peer = %self.peer.short(), log = %log, %error, "a segment was not taken");
+                self.close(CloseCode::Protocol, &error.to_string(), out);
+                Ok(false)
+            }
+        }
+    }
+
+    fn retry_early(&mut self, engine: &mut Engine, now: UnixMicros, out: &mut Vec<Output>) -> Result<(), StoreError> {
+        let mut again = !self.early.is_empty();
+        while again {
+            again = false;
+            for (log, mut queue) in std::mem::take(&mut self.early) {
+                while let Some(segment) = queue.pop_front() {
+                    again |= self.receive(engine, segment, now, out)?;
+                    if self.early.contains_key(&log) {
+                        break;
+                    }
+                }
+                if let Some(kept) = self.early.get_mut(&log) {
+                    kept.append(&mut queue);
+                }
+            }
+            again &= !self.early.is_empty();
+        }
+        Ok(())
+    }
+
+    fn wanted(
+        &mut self,
+        engine: &mut Engine,
+        log: LogId,
+        from: LogSeq,
+        branch: bool,
+        out: &mut Vec<Output>,
+    ) -> Result<(), StoreError> {
+        if branch {
+            self.flow.diverged(log);
+            if let Some(segment) = engine.segment(&log, from, true)? {
+                out.push(Output::Segment(Box::new(segment)));
+            }
+            return Ok(());
+        }
+        self.flow.restart(&log, from);
+        self.pump(engine, out)
+    }
+}
+
+fn hello(engine: &Engine) -> (Hello, Vec<Position>) {
+    let positions = engine.frontier();
+    let hello = Hello {
+        min_version: MIN_VERSION,
+        max_version: MAX_VERSION,
+        features: features::ZSTD,
+        workspace: engine.workspace(),
+        frontier: frontier_digest(&positions),
+        entries: positions.iter().map(|position| position.size.0).sum(),
+    };
+    (hello, positions)
+}

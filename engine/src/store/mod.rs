@@ -9,7 +9,7 @@ pub mod rows;
 pub mod seal;
 pub mod tables;
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable};
+use redb::{Database, Durability, ReadableDatabase};
 use seal::SealKey;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -134,7 +134,7 @@ impl Location {
         match self.clone() {
             Self::File(path) => Arc::new(move || {
                 let file = private_file(&path).map_err(|e| redb::DatabaseError::Storage(e.into()))?;
-                builder().create_file(file)
+                builder().create_with_backend(redb::backends::FileBackend::new(file)?)
             }),
             Self::Backend(make) => Arc::new(move || builder().create_with_backend(BoxedBackend(make()))),
         }

@@ -9,7 +9,6 @@ use crate::store::rows::{self, LogKind, RunRow};
 use crate::store::tables::{LogNo, Table, key};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use syncd_evidence::{Record, RecordKind};
 use syncd_policy::Decision;
 use syncd_schema::operation::EntryState;
@@ -425,16 +424,6 @@ impl Engine {
 
     fn log_name(&self, no: LogNo) -> String {
         self.log_id(no).map_or_else(|| "local".to_owned(), |log| log.to_string())
-    }
-
-    /// All rows of a table between two keys; for reports.
-    pub(crate) fn rows_between(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        self.store.range(table, Bound::Included(from), Bound::Excluded(to), usize::MAX)
     }
 }
 

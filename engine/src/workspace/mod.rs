@@ -200,6 +200,25 @@ impl Engine {
         positions
     }
 
+    /// Replicated logs and how many entries are held of each, this device's own first: what was just written is
+    /// sent before what is passed on.
+    #[must_use]
+    pub fn log_sizes(&self) -> Vec<(LogId, LogSeq)> {
+        let own = self.device();
+        let sizes = self.log_numbers.iter().filter_map(|(log, no)| Some((*log, self.logs.get(no)?.size())));
+        let mut sizes: Vec<(LogId, LogSeq)> = sizes.collect();
+        // The log with the genesis comes first of all: nothing can be judged without it.
+        let owner = self.governance().owner;
+        sizes.sort_by_key(|(log, _)| (Some(log.device) != owner, log.device != own));
+        sizes
+    }
+
+    /// How many entries of a log are held here.
+    #[must_use]
+    pub fn size_of_log(&self, log: &LogId) -> LogSeq {
+        self.device_log(log).map_or(LogSeq(0), LogState::size)
+    }
+
     /// Entries in all replicated logs held here.
     #[must_use]
     pub fn entries(&self) -> u64 {

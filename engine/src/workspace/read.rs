@@ -1,6 +1,5 @@
 //! Reading: objects, lists, members, status. Nothing here changes anything.
 
-use super::stage::Stage;
 use super::{Engine, ObjectKey};
 use crate::document;
 use crate::store::StoreError;
@@ -460,10 +459,5 @@ impl Engine {
     /// The size of a log of this store, for tests and the ledger's report.
     pub(crate) fn size_of(&self, kind: &LogKind) -> LogSeq {
         self.logs.values().find(|s| s.row.kind == *kind).map_or(LogSeq(0), super::LogState::size)
-    }
-
-    /// Whether a stage would change anything.
-    pub(crate) fn is_idle(stage: &Stage) -> bool {
-        stage.batch.is_empty() && stage.records.is_empty() && stage.appended() == 0
     }
 }

@@ -218,15 +218,16 @@ impl Engine {
         }
         stage.name_decisions();
         self.last_record = stage.now.max(self.last_record.plus(1));
-        record.id = OperationId::at(self.last_record, self.tag);
+        record.id = self.last_record_id();
         record.at = self.last_record;
         stage.decisions_of_last.extend(decision);
         stage.records.push(record);
         self.last_record_id()
     }
 
+    /// Ledger records have a tag of their own: an entry and a record of the same microsecond are two things.
     fn last_record_id(&self) -> OperationId {
-        OperationId::at(self.last_record, self.tag)
+        OperationId::at(self.last_record, !self.tag)
     }
 
     /// Stores a decision the first time it is made.

@@ -9,7 +9,7 @@ use super::{Engine, LogState, ObjectKey};
 use crate::document;
 use crate::store::StoreError;
 use crate::store::rows::{self, LogKind, ObjectRow, RunRow};
-use crate::store::tables::{LogNo, Table, key};
+use crate::store::tables::{Table, key};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use syncd_evidence::Tree;
@@ -262,11 +262,5 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// The numbers of all logs, for tests.
-    #[cfg(test)]
-    pub(crate) fn log_nos(&self) -> Vec<LogNo> {
-        self.logs.keys().copied().collect()
     }
 }

@@ -19,9 +19,10 @@ use syncd_schema::ticket::Ticket;
 use syncd_schema::{DeviceId, Digest, Entropy, UnixMicros};
 use tokio::time::timeout;
 
-/// A whole pairing: time to walk to the other device and type eight characters.
-pub const PAIRING_TIMEOUT: Duration = Duration::from_secs(300);
-/// A message that no person has to be waited for.
+/// How long a person may take to walk to the other device and type eight characters.
+pub const PERSON_TIMEOUT: Duration = Duration::from_secs(300);
+/// A message that no person has to be waited for, heard or delivered. The waits are bounded one by one and not as
+/// a whole: what the host is doing is never cut off, so that an enrolment cannot go unreported.
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the side that spoke last leaves the link open for the other to read it.
 const LINGER: Duration = Duration::from_secs(2);
@@ -36,7 +37,8 @@ pub trait InviterHost: Send {
     fn use_ticket(&mut self, name: Digest) -> impl Future<Output = TicketUse> + Send;
     /// Shows the code, to be compared.
     fn show_code(&mut self, code: Code);
-    /// Asks for the joiner's code; none when the user declines. Dropped when the link ends.
+    /// Asks for the joiner's code; none when the user declines. Dropped when the link ends, or after
+    /// [`PERSON_TIMEOUT`].
     fn ask_code(&mut self, device: DeviceId, name: String) -> impl Future<Output = Option<String>> + Send;
     /// Makes the device a member, durably, and returns its welcome; or says why not.
     fn enrol(&mut self, request: JoinRequest) -> impl Future<Output = Result<Vec<u8>, Refusal>> + Send;
@@ -71,7 +73,7 @@ pub enum InviteError {
         #[source]
         reason: Refusal,
     },
-    /// The joiner took too long, or a person did.
+    /// The joiner took too long.
     #[error("the pairing took too long; run `sourceos-syncd invite` for a new ticket")]
     Timeout,
     /// The link failed.
@@ -125,7 +127,8 @@ impl Talk {
 
     async fn say(&mut self, message: &PairMessage) -> Result<(), LinkError> {
         self.spoke_last = true;
-        self.writer.send(&message.to_bytes()).await
+        let bytes = message.to_bytes();
+        timeout(STEP_TIMEOUT, self.writer.send(&bytes)).await.map_err(|_| LinkError::TimedOut)?
     }
 
     async fn hear(&mut self, patience: Duration) -> Heard {
@@ -167,15 +170,10 @@ pub async fn invite<H: InviterHost>(
 ) -> Result<Joined, InviteError> {
     let channel = Channel::of(link, this).map_err(InviteError::Link)?;
     let machine = Inviter::new(channel, entropy);
-    let run = async {
-        let mut talk =
-            Talk::open(link, PAIR_MESSAGE_BYTES, JOINER_MESSAGE_BYTES).await.map_err(InviteError::Link)?;
-        let result = run_inviter(machine, &mut talk, host).await;
-        talk.end().await;
-        result
-    };
-    let result = timeout(PAIRING_TIMEOUT, run).await.unwrap_or(Err(InviteError::Timeout));
-    link.close(CloseCode::Done, "");
+    let mut talk =
+        Talk::open(link, PAIR_MESSAGE_BYTES, JOINER_MESSAGE_BYTES).await.map_err(InviteError::Link)?;
+    let result = run_inviter(machine, &mut talk, host).await;
+    talk.end().await;
     result
 }
 
@@ -219,9 +217,10 @@ async fn run_inviter<H: InviterHost>(
                 continue;
             }
             Some(InviteEffect::AskCode { device, name }) => tokio::select! {
-                typed = host.ask_code(device, name) => match typed {
-                    Some(typed) => InviteInput::Confirmed(typed),
-                    None => InviteInput::Declined(Refusal::NotPermitted),
+                typed = timeout(PERSON_TIMEOUT, host.ask_code(device, name)) => match typed {
+                    Ok(Some(typed)) => InviteInput::Confirmed(typed),
+                    // Whoever does not answer is taken to decline.
+                    Ok(None) | Err(_) => InviteInput::Declined(Refusal::NotPermitted),
                 },
                 error = talk.link.closed() => {
                     lost = error;
@@ -239,7 +238,10 @@ async fn run_inviter<H: InviterHost>(
                     InviteOutcome::RefusedByPeer(reason) => {
                         Err(InviteError::RefusedByPeer { device, reason })
                     }
-                    InviteOutcome::Lost => Err(InviteError::Link(lost)),
+                    InviteOutcome::Lost => Err(match lost {
+                        LinkError::TimedOut => InviteError::Timeout,
+                        error => InviteError::Link(error),
+                    }),
                 };
             }
         };
@@ -263,15 +265,10 @@ pub async fn join<H: JoinerHost>(
     check_name(&candidate)?;
     let channel = Channel::of(link, this).map_err(JoinError::Link)?;
     let (machine, first) = Joiner::start(channel, ticket, candidate, entropy);
-    let run = async {
-        let mut talk =
-            Talk::open(link, JOINER_MESSAGE_BYTES, PAIR_MESSAGE_BYTES).await.map_err(JoinError::Link)?;
-        let result = run_joiner(machine, first, &mut talk, host).await;
-        talk.end().await;
-        result
-    };
-    let result = timeout(PAIRING_TIMEOUT, run).await.unwrap_or(Err(JoinError::Timeout));
-    link.close(CloseCode::Done, "");
+    let mut talk =
+        Talk::open(link, JOINER_MESSAGE_BYTES, PAIR_MESSAGE_BYTES).await.map_err(JoinError::Link)?;
+    let result = run_joiner(machine, first, &mut talk, host).await;
+    talk.end().await;
     result
 }
 
@@ -302,7 +299,10 @@ async fn run_joiner<H: JoinerHost>(
                     lost = error;
                     JoinInput::Closed
                 }
-                Heard::Silence => return Err(JoinError::Timeout),
+                Heard::Silence => {
+                    lost = LinkError::TimedOut;
+                    JoinInput::Closed
+                }
             },
             Some(JoinEffect::Send(message)) => match talk.say(&message).await {
                 Ok(()) => continue,
@@ -317,7 +317,7 @@ async fn run_joiner<H: JoinerHost>(
             },
             Some(JoinEffect::ShowCode(code)) => {
                 host.show_code(code);
-                patience = PAIRING_TIMEOUT;
+                patience = PERSON_TIMEOUT + STEP_TIMEOUT;
                 continue;
             }
             Some(JoinEffect::Install(welcome)) => match host.install(welcome).await {
@@ -329,7 +329,10 @@ async fn run_joiner<H: JoinerHost>(
                     JoinOutcome::Joined(code) => Ok(code),
                     JoinOutcome::Refused(reason) => Err(JoinError::Refused(reason)),
                     JoinOutcome::RefusedByPeer(reason) => Err(JoinError::RefusedByPeer(reason)),
-                    JoinOutcome::Lost => Err(JoinError::Link(lost)),
+                    JoinOutcome::Lost => Err(match lost {
+                        LinkError::TimedOut => JoinError::Timeout,
+                        error => JoinError::Link(error),
+                    }),
                 };
             }
         };

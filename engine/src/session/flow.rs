@@ -1,0 +1,141 @@
+//! What a peer has of each log, what is on its way, and what is expected from it.
+
+use crate::workspace::Engine;
+use std::collections::BTreeMap;
+use syncd_schema::message::Position;
+use syncd_schema::{LogId, LogSeq, limits};
+
+/// One log as seen from a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Lane {
+    /// Entries the peer is known to have on disk.
+    has: LogSeq,
+    /// Entries handed to the network, or known to be there.
+    sent: LogSeq,
+    /// Segments sent and not acknowledged.
+    in_flight: usize,
+    /// Two histories exist: nothing more is sent by itself.
+    diverged: bool,
+}
+
+/// All logs as seen from a session.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    lanes: BTreeMap<LogId, Lane>,
+}
+
+impl Flow {
+    /// Both sides hold exactly this.
+    pub(super) fn assume(&mut self, positions: &[Position]) {
+        for position in positions {
+            self.holds(position.log, position.size);
+            if position.branch {
+                self.diverged(position.log);
+            }
+        }
+    }
+
+    /// The peer holds at least this much.
+    pub(super) fn holds(&mut self, log: LogId, size: LogSeq) {
+        let lane = self.lanes.entry(log).or_default();
+        lane.has = lane.has.max(size);
+        lane.sent = lane.sent.max(size);
+    }
+
+    /// The peer acknowledged; how many entries it had not acknowledged before.
+    pub(super) fn acknowledged(&mut self, log: &LogId, size: LogSeq) -> u64 {
+        let lane = self.lanes.entry(*log).or_default();
+        lane.in_flight = lane.in_flight.saturating_sub(1);
+        // Nobody can acknowledge what was not sent.
+        let size = size.min(lane.sent);
+        let new = size.0.saturating_sub(lane.has.0);
+        lane.has = lane.has.max(size);
+        new
+    }
+
+    /// The two sides hold different histories of a log.
+    pub(super) fn diverged(&mut self, log: LogId) {
+        self.lanes.entry(log).or_default().diverged = true;
+    }
+
+    /// The peer asked for everything from here on.
+    pub(super) fn restart(&mut self, log: &LogId, from: LogSeq) {
+        let lane = self.lanes.entry(*log).or_default();
+        lane.sent = from;
+        lane.has = lane.has.min(from);
+        lane.in_flight = 0;
+    }
+
+    /// Where the next segment of a log begins, if one may be sent now.
+    pub(super) fn next_to_send(&self, log: &LogId, size: LogSeq) -> Option<LogSeq> {
+        let lane = self.lanes.get(log).copied().unwrap_or_default();
+        let room = lane.in_flight < limits::SEGMENTS_IN_FLIGHT && !lane.diverged;
+        (room && lane.sent < size).then_some(lane.sent)
+    }
+
+    /// A segment was handed to the network.
+    pub(super) fn sent(&mut self, log: &LogId, end: LogSeq) {
+        let lane = self.lanes.entry(*log).or_default();
+        lane.sent = lane.sent.max(end);
+        lane.in_flight += 1;
+    }
+
+    /// Whether nothing is on its way or expected.
+    pub(super) fn is_quiet(&self, engine: &Engine) -> bool {
+        self.distance(engine) == (0, 0)
+            && self.lanes.values().all(|lane| lane.in_flight == 0 || lane.diverged)
+    }
+
+    /// Entries the peer has and this side has not, and the other way round.
+    pub(super) fn distance(&self, engine: &Engine) -> (u64, u64) {
+        let (mut behind, mut ahead) = (0_u64, 0_u64);
+        let mut here: BTreeMap<LogId, LogSeq> = engine.log_sizes().into_iter().collect();
+        for (log, lane) in &self.lanes {
+            let size = here.remove(log).unwrap_or_default();
+            if !lane.diverged {
+                behind = behind.saturating_add(lane.has.0.saturating_sub(size.0));
+                ahead = ahead.saturating_add(size.0.saturating_sub(lane.has.0));
+            }
+        }
+        ahead = here.values().fold(ahead, |sum, size| sum.saturating_add(size.0));
+        (behind, ahead)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syncd_schema::{DeviceId, Epoch, WorkspaceId};
+
+    fn log() -> LogId {
+        LogId { workspace: WorkspaceId([1; 16]), device: DeviceId([2; 32]), epoch: Epoch(0) }
+    }
+
+    #[test]
+    fn the_window_is_bounded_and_moves_with_acknowledgements() {
+        let mut flow = Flow::default();
+        for n in 1..=limits::SEGMENTS_IN_FLIGHT as u64 {
+            assert_eq!(flow.next_to_send(&log(), LogSeq(100)), Some(LogSeq((n - 1) * 10)));
+            flow.sent(&log(), LogSeq(n * 10));
+        }
+        assert_eq!(flow.next_to_send(&log(), LogSeq(100)), None);
+        assert_eq!(flow.acknowledged(&log(), LogSeq(10)), 10);
+        assert_eq!(flow.acknowledged(&log(), LogSeq(10)), 0, "an acknowledgement counts once");
+        assert_eq!(flow.next_to_send(&log(), LogSeq(100)), Some(LogSeq(40)));
+    }
+
+    #[test]
+    fn nobody_acknowledges_what_was_not_sent() {
+        let mut flow = Flow::default();
+        flow.sent(&log(), LogSeq(5));
+        assert_eq!(flow.acknowledged(&log(), LogSeq(u64::MAX)), 5);
+        assert_eq!(flow.next_to_send(&log(), LogSeq(9)), Some(LogSeq(5)));
+    }
+
+    #[test]
+    fn a_forked_log_is_not_sent_by_itself() {
+        let mut flow = Flow::default();
+        flow.diverged(log());
+        assert_eq!(flow.next_to_send(&log(), LogSeq(9)), None);
+    }
+}
