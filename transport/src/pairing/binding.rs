@@ -79,7 +79,7 @@ impl Channel {
     fn proof(&self, secret: &Secret, role: &[u8], rest: &[&[u8]]) -> Digest {
         let label = domain::label("pair-proof", &secret.workspace);
         let fixed: [&[u8]; 5] =
-            [label.as_bytes(), &[], role, self.joiner.as_bytes(), self.inviter.as_bytes()];
+            [label.as_bytes(), &self.exporter, role, self.joiner.as_bytes(), self.inviter.as_bytes()];
         // HMAC takes keys of every length: the error is of other MACs in the same trait.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.bytes.as_slice()) else {
             debug_assert!(false, "HMAC takes keys of every length");
