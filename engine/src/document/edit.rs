@@ -39,6 +39,13 @@ pub enum Edit {
         /// What to insert.
         text: String,
     },
+    /// Several replacements in one text, each in the text that those before it left: what an editor collected.
+    Splices {
+        /// JSON Pointer.
+        path: String,
+        /// Where, how many code points to delete, what to insert.
+        splices: Vec<(usize, usize, String)>,
+    },
     /// Adds to a counter.
     Increment {
         /// JSON Pointer.
@@ -57,7 +64,10 @@ impl Edit {
         match self {
             Self::MergePatch(patch) => merge::paths(patch, &mut String::new(), &mut paths),
             Self::JsonPatch(patch) => patch::paths(patch, &mut paths),
-            Self::SetText { path, .. } | Self::Splice { path, .. } | Self::Increment { path, .. } => {
+            Self::SetText { path, .. }
+            | Self::Splice { path, .. }
+            | Self::Splices { path, .. }
+            | Self::Increment { path, .. } => {
                 paths.push(path.clone());
             }
         }
@@ -160,6 +170,9 @@ fn perform(writer: &mut Writer<'_, '_>, edit: &Edit) -> Result<(), EditError> {
         Edit::JsonPatch(patch) => patch::apply(writer, patch),
         Edit::SetText { path, text } => text::set_at(writer, path, text),
         Edit::Splice { path, pos, del, text } => text::splice_at(writer, path, *pos, *del, text),
+        Edit::Splices { path, splices } => {
+            splices.iter().try_for_each(|(pos, del, text)| text::splice_at(writer, path, *pos, *del, text))
+        }
         Edit::Increment { path, by } => increment(writer, path, *by),
     }
 }

@@ -326,7 +326,7 @@ pub struct TicketRow {
     /// When it stops working.
     #[n(1)]
     pub expires: UnixMicros,
-    /// The secret; zeroed once used.
+    /// The secret; of no use once the ticket is.
     #[n(2)]
     #[cbor(with = "minicbor::bytes")]
     pub secret: [u8; 16],

@@ -11,7 +11,7 @@ use crate::store::rows::{self, TicketRow};
 use crate::store::tables::Table;
 use crate::store::{Batch, StoreError};
 use minicbor::{Decode, Encode};
-use syncd_evidence::{Outcome, RecordKind};
+use syncd_evidence::{Finding, FindingKind, Outcome, RecordKind, Severity};
 use syncd_schema::governance::WrappedKey;
 use syncd_schema::ticket::Ticket;
 use syncd_schema::{
@@ -156,7 +156,6 @@ impl Engine {
             return Err(MemberError::Expired);
         }
         row.used = Some(now);
-        row.secret = [0; 16];
         let mut stage = self.stage(now);
         stage.batch.put(Table::Tickets, name.0.to_vec(), cbor::encode(&row));
         let mut record =
@@ -214,9 +213,21 @@ impl Engine {
         }
     }
 
-    /// A device that is a member already takes a new welcome: its epoch follows when the entry arrives.
-    #[must_use]
-    pub fn is_member(&self, device: &DeviceId) -> bool {
-        self.governance().role(device).is_some()
+    /// Puts on record that a device was not let in.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn note_refused_pairing(
+        &mut self,
+        device: DeviceId,
+        reason: &str,
+        now: UnixMicros,
+    ) -> Result<Vec<Event>, StoreError> {
+        let next = "if somebody you know tried to join, give them a new ticket; else nothing needs to be done";
+        let place = format!("device {}", device.short());
+        let finding = Finding::new(FindingKind::PairingRefused, &place, Severity::Notice, reason, next, now);
+        let mut stage = self.stage(now);
+        self.find(&mut stage, finding)?;
+        self.commit(stage)
     }
 }

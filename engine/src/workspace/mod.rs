@@ -26,7 +26,7 @@ pub use identity::Identity;
 pub use local::{Intent, Refused, WriteError, WriteRequest, Written};
 pub use members::{Invitation, MemberError, Welcome};
 pub use open::{Config, OpenError};
-pub use read::{Competing, Explanation, LogView, MemberView, ObjectSummary, ObjectView, PeerView, Status};
+pub use read::{CheckpointView, Competing, Explanation, LogView, MemberView, ObjectSummary, ObjectView, PeerView, Status};
 pub use receive::{Receipt, ReceiveError};
 pub use recovery::Demand;
 pub use verify::{LogReport, VerifyReport};
@@ -219,18 +219,32 @@ impl Engine {
         self.device_log(log).map_or(LogSeq(0), LogState::size)
     }
 
+    /// Objects held here, deleted ones included.
+    #[must_use]
+    pub const fn object_count(&self) -> u64 {
+        self.objects
+    }
+
     /// Entries in all replicated logs held here.
     #[must_use]
     pub fn entries(&self) -> u64 {
         self.frontier().iter().map(|position| position.size.0).sum()
     }
 
-    /// Flushes what may be lost by a crash; called when a daemon stops.
+    /// Makes durable what a crash could still take: what was only noted.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn flush(&mut self) -> Result<(), crate::store::StoreError> {
+        self.store.commit(crate::store::Batch::default())
+    }
+
+    /// Flushes, and lets go of the store; called when a daemon stops.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn close(mut self) -> Result<(), crate::store::StoreError> {
-        self.store.commit(crate::store::Batch::default())
+        self.flush()
     }
 
     pub(crate) fn log(&self, no: LogNo) -> Option<&LogState> {

@@ -10,7 +10,7 @@ use crate::store::{Batch, StoreError};
 use std::collections::BTreeMap;
 use syncd_schema::message::Outcome;
 use syncd_schema::operation::EntryState;
-use syncd_schema::{DeviceId, LogId, LogSeq, OperationId, UnixMicros, cbor};
+use syncd_schema::{DeviceId, LogId, LogSeq, OperationId, UnixMicros, cbor, limits};
 
 impl Engine {
     /// Notes what a peer said became of entries.
@@ -40,6 +40,42 @@ impl Engine {
         if batch.is_empty() { Ok(()) } else { self.store.note(batch) }
     }
 
+    /// Remembers where a member was reached, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn note_addresses(&mut self, device: &DeviceId, addresses: &[String]) -> Result<(), StoreError> {
+        let mut known = self.addresses_of(device)?;
+        let before = known.clone();
+        for address in addresses.iter().rev().filter(|address| address.len() <= limits::NAME_BYTES) {
+            known.retain(|other| other != address);
+            known.insert(0, address.clone());
+        }
+        known.truncate(limits::TICKET_ADDRESSES);
+        if known == before {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        batch.put(Table::Keys, address_key(device), cbor::encode(&known));
+        self.store.note(batch)
+    }
+
+    fn addresses_of(&self, device: &DeviceId) -> Result<Vec<String>, StoreError> {
+        Ok(rows::read(&self.store, Table::Keys, &address_key(device))?.unwrap_or_default())
+    }
+
+    /// Members whose address is known, this device's inviter included while the chain has not arrived.
+    #[must_use]
+    pub fn addressed_members(&self) -> Vec<(DeviceId, Vec<String>)> {
+        let members = self.governance().members.values().filter(|m| m.role.is_some()).map(|m| m.device);
+        let inviter = self.inviter.filter(|_| self.chain.is_empty());
+        let with_addresses = |device| {
+            let addresses = self.addresses_of(&device).unwrap_or_default();
+            (!addresses.is_empty()).then_some((device, addresses))
+        };
+        members.chain(inviter).filter_map(with_addresses).collect()
+    }
+
     /// What became of one entry at each peer that said something about it, and the peer's operation id for it.
     pub(crate) fn states_at_peers(
         &self,
@@ -59,4 +95,8 @@ impl Engine {
         }
         Ok(states)
     }
+}
+
+fn address_key(device: &DeviceId) -> Vec<u8> {
+    [b"address/".as_slice(), &device.0].concat()
 }

@@ -150,6 +150,21 @@ pub struct Status {
     pub findings: Vec<Finding>,
 }
 
+/// The newest signed checkpoint of this device's own log.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckpointView {
+    /// The device.
+    pub device: DeviceId,
+    /// Which life of its log.
+    pub epoch: u32,
+    /// How many entries it covers.
+    pub size: u64,
+    /// Their root.
+    pub root: Digest,
+    /// All of it as a signed note (C2SP tlog-checkpoint), which anybody can verify.
+    pub note: String,
+}
+
 /// Why something is as it is.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
@@ -392,6 +407,25 @@ impl Engine {
             logs,
             findings: self.findings()?,
         })
+    }
+
+    /// The newest checkpoint of this device's own log, if it has entries.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn own_checkpoint(&self) -> Result<Option<CheckpointView>, StoreError> {
+        let log = self.own_log();
+        let Some(state) = self.device_log(&log) else { return Ok(None) };
+        let (prefix, end) = (key::log(state.no), key::position(state.no, state.size()));
+        let Some((at, bytes)) = self.store.last_at(Table::Runs, &prefix, &end)? else { return Ok(None) };
+        let row: rows::RunRow = rows::decode(Table::Runs, &at, &bytes)?;
+        Ok(Some(CheckpointView {
+            device: log.device,
+            epoch: log.epoch.0,
+            size: row.checkpoint.size.0,
+            root: row.checkpoint.root,
+            note: row.checkpoint.to_note(&self.origin(&state.row.kind), &log.device),
+        }))
     }
 
     /// Everything somebody should look at.

@@ -1,0 +1,280 @@
+//! Errors as people and programs see them: a code, what failed, what to do next, and the exit code that says it.
+//!
+//! Every error of the product ends here. Codes are words that scripts match on and never change; the four exit
+//! codes above 2 are what a script branches on.
+
+use crate::net::NetError;
+use crate::root::{PickError, RootError, SetupError};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::error::Error;
+use syncd_engine::document::EditError;
+use syncd_engine::store::StoreError;
+use syncd_engine::workspace::MemberError;
+use syncd_engine::{CallError, OpenError, WriteError};
+use syncd_schema::ticket::TicketError;
+
+/// Exit codes. What is not one of these is 0 or 1.
+pub mod exit {
+    /// Something failed.
+    pub const FAILED: u8 = 1;
+    /// The command was not understood.
+    pub const USAGE: u8 = 2;
+    /// Policy refused.
+    pub const REFUSED: u8 = 3;
+    /// Somebody must decide first.
+    pub const NEEDS_DECISION: u8 = 4;
+    /// Something does not verify.
+    pub const INTEGRITY: u8 = 5;
+    /// There is no such thing.
+    pub const NOT_FOUND: u8 = 6;
+    /// A peer did not answer.
+    pub const UNREACHABLE: u8 = 7;
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// A word that stays the same.
+    pub code: Cow<'static, str>,
+    /// What failed, and where.
+    pub message: String,
+    /// What to do next.
+    pub hint: String,
+    /// The exit code of a command that fails with it.
+    pub exit: u8,
+}
+
+impl ApiError {
+    /// An error that fits no special exit code.
+    #[must_use]
+    pub fn failed(code: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code: Cow::Borrowed(code), message: message.into(), hint: hint.into(), exit: exit::FAILED }
+    }
+
+    /// A command that was not understood.
+    #[must_use]
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::failed("usage", message, hint).with_exit(exit::USAGE)
+    }
+
+    /// There is no such thing.
+    #[must_use]
+    pub fn not_found(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::failed("not_found", message, hint).with_exit(exit::NOT_FOUND)
+    }
+
+    /// A fault of this program.
+    #[must_use]
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::failed("internal", message, "this is a fault of the program; run it again with -v and report what it says")
+    }
+
+    /// The same with another exit code.
+    #[must_use]
+    pub const fn with_exit(mut self, exit: u8) -> Self {
+        self.exit = exit;
+        self
+    }
+}
+
+/// An error and what caused it, in one sentence: a library's account of a failed disk is in the causes.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let message = chain(&error);
+        match error {
+            StoreError::Busy { .. } => Self::failed(
+                "store_busy",
+                message,
+                "another command or a daemon of this workspace is at work; wait for it, or stop it",
+            ),
+            StoreError::Commit { .. } => Self::failed(
+                if is_full(&error) { "store_full" } else { "store_write" },
+                message,
+                "make room on the disk or check its permissions, then repeat the command",
+            ),
+            StoreError::Sealed { .. } | StoreError::Value { .. } => {
+                Self::failed("integrity", message, "run `evidence verify` to see all damage; restore a backup or join again")
+                    .with_exit(exit::INTEGRITY)
+            }
+            StoreError::Format { .. } => Self::failed("store_format", message, "install the newer version"),
+            StoreError::Open { .. } | StoreError::Read { .. } => {
+                Self::failed("store_read", message, "check the disk and the file's permissions; `evidence verify` finds damage")
+            }
+        }
+    }
+}
+
+fn is_full(error: &StoreError) -> bool {
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+impl From<CallError> for ApiError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Write(error) => Self::of_write(&error),
+            CallError::Commit(error) => Self::failed(
+                if is_full(&error) { "store_full" } else { "store_write" },
+                chain(&*error),
+                "make room on the disk or check its permissions, then repeat the command",
+            ),
+        }
+    }
+}
+
+impl ApiError {
+    /// A refused or failed write. Errors are shared among the callers of one commit, so this one is borrowed.
+    #[must_use]
+    pub fn of_write(error: &WriteError) -> Self {
+        let message = chain(error);
+        match error {
+            WriteError::NotFound(_) => Self::not_found(message, "see what there is with `list`"),
+            WriteError::Exists(object) => {
+                Self::failed("exists", message, format!("change it with `edit {object}`, or choose another id"))
+            }
+            WriteError::Tombstoned(_) => {
+                Self::failed("tombstoned", message, "make a new object under another id with `put`")
+            }
+            WriteError::Ambiguous(object) => {
+                Self::failed("needs_decision", message, format!("see both sides with `get {object}`"))
+                    .with_exit(exit::NEEDS_DECISION)
+            }
+            WriteError::StaleBase { object, .. } => Self::failed(
+                "stale_base",
+                message,
+                format!("read it again with `get {object}`, then edit with --base and the heads it shows"),
+            ),
+            WriteError::Refused(refused) => {
+                let why = format!("`explain {}` says which policy decided and what would change it", refused.operation);
+                if refused.review {
+                    Self::failed("needs_decision", message, why).with_exit(exit::NEEDS_DECISION)
+                } else {
+                    Self::failed("refused", message, why).with_exit(exit::REFUSED)
+                }
+            }
+            WriteError::Edit(error) => Self::of_edit(error, message),
+            WriteError::KeyReused(_) => Self::failed("key_reused", message, "use a new key for a new request"),
+            WriteError::Stopped(_) => Self::failed("stopped", message, "`status` says what is known about it"),
+            WriteError::NotMember => Self::failed("not_member", message, "ask an owner or admin for `invite`, then `join`"),
+            WriteError::Governance(_) | WriteError::Grant => Self::internal(message),
+            WriteError::Bundle(_) => Self::failed("invalid_policy", message, "correct it until `policy check` accepts it"),
+            WriteError::Store(_) => Self::failed("store_write", message, "check the disk, then repeat the command"),
+        }
+    }
+
+    fn of_edit(error: &EditError, message: String) -> Self {
+        match error {
+            EditError::TooManyOps | EditError::TooManyBytes { .. } | EditError::TooDeep { .. } => {
+                Self::failed("too_large", message, "split it into smaller objects or edits")
+            }
+            EditError::Library(_) | EditError::Lost => Self::internal(message),
+            _ => Self::failed("invalid_edit", message, "nothing was changed; read the object with `get` and correct the edit"),
+        }
+    }
+}
+
+impl From<OpenError> for ApiError {
+    fn from(error: OpenError) -> Self {
+        let message = chain(&error);
+        match error {
+            OpenError::Store(error) => error.into(),
+            OpenError::Damaged(_) => {
+                Self::failed("integrity", message, "restore a backup, or remove the store and join again").with_exit(exit::INTEGRITY)
+            }
+            OpenError::OtherDevice { .. } => {
+                Self::failed("other_device", message, "put back the identity file that belongs to this store")
+            }
+            OpenError::Genesis => Self::failed("bad_welcome", message, "ask for a new ticket, and compare the codes"),
+            OpenError::Empty | OpenError::Exists(_) => Self::failed("store", message, "see `status`"),
+            OpenError::Policies(_) => Self::internal(message),
+        }
+    }
+}
+
+impl From<RootError> for ApiError {
+    fn from(error: RootError) -> Self {
+        let message = chain(&error);
+        match error {
+            RootError::NoPlace => Self::failed("no_root", message, "name a directory with --root DIR or SYNCD_ROOT"),
+            RootError::Io { .. } => Self::failed("root", message, "check the directory's permissions, or name another with --root"),
+            RootError::Damaged { .. } => Self::failed("root_damaged", message, "restore the file from a backup"),
+            RootError::Foreign(_) => Self::failed("root_foreign", message, "remove it, or choose a --root with a shorter path"),
+            RootError::Pick(PickError::None) => {
+                Self::failed("no_workspace", message, "make one with `init`, or join one with `join TICKET`")
+            }
+            RootError::Pick(PickError::Unknown { .. }) => Self::not_found(message, "name one of those with --workspace"),
+            RootError::Pick(PickError::Several(_)) => Self::usage(message, "name one with --workspace"),
+            RootError::Pick(PickError::Malformed(_)) => Self::usage(message, "choose another name"),
+        }
+    }
+}
+
+impl From<SetupError> for ApiError {
+    fn from(error: SetupError) -> Self {
+        match error {
+            SetupError::Root(error) => error.into(),
+            SetupError::Open(error) => error.into(),
+        }
+    }
+}
+
+impl From<NetError> for ApiError {
+    fn from(error: NetError) -> Self {
+        let message = chain(&error);
+        match error {
+            NetError::NobodyAnswered | NetError::NotReached(_) | NetError::Inviter(_) => {
+                let hint = "start `up` on the other device and check that this one reaches its address; what waits is kept";
+                Self::failed("peer_unreachable", message, hint).with_exit(exit::UNREACHABLE)
+            }
+            NetError::Stalled(_) => {
+                Self::failed("peer_stalled", message, "run `sync` again: it goes on where it stopped").with_exit(exit::UNREACHABLE)
+            }
+            NetError::Bind(_) => Self::failed("listen", message, "choose another address with --listen"),
+            NetError::Join(_) => Self::failed("not_joined", message, "ask for a new ticket with `invite` on the other device"),
+            NetError::Store(error) => error.into(),
+            NetError::Identity(_) | NetError::Address(_) => Self::failed("network", message, "run it again with -v to see more"),
+        }
+    }
+}
+
+impl From<MemberError> for ApiError {
+    fn from(error: MemberError) -> Self {
+        let message = chain(&error);
+        match error {
+            MemberError::NotPermitted => {
+                Self::failed("refused", message, "ask an owner or admin to invite").with_exit(exit::REFUSED)
+            }
+            MemberError::Write(error) => Self::of_write(&error),
+            MemberError::Store(error) => error.into(),
+            _ => Self::failed("invitation", message, "`devices` shows who is a member"),
+        }
+    }
+}
+
+impl From<TicketError> for ApiError {
+    fn from(error: TicketError) -> Self {
+        Self::usage(chain(&error), "copy the whole line that `invite` printed")
+    }
+}

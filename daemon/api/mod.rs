@@ -1,0 +1,260 @@
+//! What can be asked of a workspace, and the one place that answers.
+//!
+//! A command is a [`Call`]: who asks, and a [`Request`]. [`handle`] carries it out on an engine, in the daemon for
+//! those who come through its socket and in the command itself when no daemon runs; that is why both ways give the
+//! same answers. Answers are the JSON that `--json` prints. Requests are JSON too:
+//! `{"actor":"user:ada","request":{"get":{"object":"n1"}}}`.
+
+mod error;
+mod import;
+mod invite;
+mod read;
+mod write;
+
+pub use error::{ApiError, exit};
+pub use import::{Content, FileIn};
+
+pub(crate) use error::chain;
+pub(crate) use read::verdict;
+
+use crate::net::Node;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+use syncd_engine::{Edit, Shared};
+use syncd_schema::{
+    Actor, Collection, DeviceId, Digest, ObjectId, OperationId, OperationStatus, Role, WorkspaceId,
+};
+use tokio::sync::mpsc;
+
+/// An answer: what the command prints, or why it failed.
+pub type Reply = Result<Value, ApiError>;
+
+/// Is told how many of how many things are done.
+pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// One request of one actor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Call {
+    /// On whose behalf.
+    pub actor: Actor,
+    /// The caller's key: a write repeated under it is the same operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// What is wanted.
+    pub request: Request,
+}
+
+/// What can be asked of a workspace.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// This device, its peers and logs.
+    Status,
+    /// A new object.
+    Put {
+        /// Its collection.
+        collection: Collection,
+        /// Its id; drawn if absent.
+        object: Option<ObjectId>,
+        /// Its value.
+        value: Value,
+    },
+    /// A change to an object.
+    Edit {
+        /// The object.
+        object: ObjectId,
+        /// The heads it was based on.
+        base: Option<Vec<Digest>>,
+        /// The change.
+        edit: Edit,
+    },
+    /// An object.
+    Get {
+        /// Its id.
+        object: ObjectId,
+    },
+    /// The objects of a collection, or all.
+    List {
+        /// The collection.
+        collection: Option<Collection>,
+    },
+    /// The operations on an object.
+    History {
+        /// The object.
+        object: ObjectId,
+    },
+    /// The end of an object.
+    Delete {
+        /// The object.
+        object: ObjectId,
+    },
+    /// Files into the collection `files`, as many as fit a request.
+    Import {
+        /// The files.
+        files: Vec<FileIn>,
+    },
+    /// The newest operations.
+    Ops {
+        /// Only those in this state.
+        status: Option<OperationStatus>,
+    },
+    /// One operation.
+    Op {
+        /// Its id.
+        operation: OperationId,
+    },
+    /// Why something is as it is.
+    Explain {
+        /// The id of an object or operation.
+        subject: String,
+    },
+    /// The policies in force.
+    PolicyShow,
+    /// The newest records of the ledger.
+    EvidenceList,
+    /// Everything held here, verified.
+    EvidenceVerify,
+    /// A signed checkpoint, now.
+    Checkpoint,
+    /// The members.
+    Devices,
+    /// A one-time ticket.
+    Invite {
+        /// What its holder becomes.
+        role: Role,
+        /// For how many seconds.
+        ttl_seconds: u64,
+        /// Whether the joiner's code must be typed here first.
+        confirm: bool,
+    },
+    /// The joiner's code, typed at the inviter; answered when the joiner is a member.
+    Confirm {
+        /// The ticket's name.
+        ticket: Digest,
+        /// The code.
+        code: String,
+    },
+    /// Syncs, and waits until nothing is left to say.
+    Sync {
+        /// With this device only.
+        peer: Option<DeviceId>,
+    },
+    /// Asks the daemon to serve another workspace from now on.
+    Serve {
+        /// Which.
+        workspace: WorkspaceId,
+    },
+}
+
+impl Request {
+    /// Whether asking twice is the same as asking once.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        !matches!(
+            self,
+            Self::Put { .. }
+                | Self::Edit { .. }
+                | Self::Delete { .. }
+                | Self::Import { .. }
+                | Self::Checkpoint
+                | Self::Invite { .. }
+                | Self::Confirm { .. }
+                | Self::Serve { .. }
+        )
+    }
+}
+
+/// An open workspace, and what is known around it.
+#[derive(Debug)]
+pub struct Workspace {
+    /// The engine.
+    pub shared: Shared,
+    /// The network, in a daemon and in commands that need it.
+    pub net: Option<Arc<Node>>,
+    /// Where this device was reached last, for tickets that are made while it is not.
+    pub addresses: Vec<String>,
+    /// Where a daemon hears that it shall serve another workspace; none in a command.
+    pub moves: Option<mpsc::Sender<WorkspaceId>>,
+}
+
+/// Carries out one call.
+///
+/// # Errors
+/// When it is refused or fails; nothing was changed then.
+pub async fn handle(workspace: &Arc<Workspace>, call: Call, progress: Progress) -> Reply {
+    match call.request {
+        Request::Sync { peer } => sync(workspace, peer).await,
+        Request::Confirm { ticket, code } => invite::confirm(workspace, ticket, code).await,
+        Request::Serve { workspace: other } => serve(workspace, other).await,
+        _ => {
+            let workspace = Arc::clone(workspace);
+            // The engine waits for the disk and for other callers; the network must not wait with it.
+            let done = tokio::task::spawn_blocking(move || at_once(&workspace, call, &progress)).await;
+            done.unwrap_or_else(|_| Err(ApiError::internal("the request was not finished")))
+        }
+    }
+}
+
+/// Everything that needs the engine alone.
+fn at_once(workspace: &Workspace, call: Call, progress: &Progress) -> Reply {
+    let who = write::Who { actor: call.actor, idempotency_key: call.idempotency_key };
+    match call.request {
+        Request::Status => read::status(workspace),
+        Request::Put { collection, object, value } => write::put(workspace, who, collection, object, value),
+        Request::Edit { object, base, edit } => write::edit(workspace, who, object, base, edit),
+        Request::Delete { object } => write::delete(workspace, who, object),
+        Request::Checkpoint => write::checkpoint(workspace, who),
+        Request::Import { files } => import::import(workspace, &who, files),
+        Request::Get { object } => read::get(workspace, &object),
+        Request::List { collection } => read::list(workspace, collection.as_ref()),
+        Request::History { object } => read::history(workspace, &object),
+        Request::Ops { status } => read::operations(workspace, status),
+        Request::Op { operation } => read::operation(workspace, operation),
+        Request::Explain { subject } => read::explain(workspace, &subject),
+        Request::PolicyShow => read::policies(workspace),
+        Request::EvidenceList => read::evidence(workspace),
+        Request::EvidenceVerify => read::verify(workspace, progress),
+        Request::Devices => read::devices(workspace),
+        Request::Invite { role, ttl_seconds, confirm } => invite::invite(workspace, role, ttl_seconds, confirm),
+        Request::Sync { .. } | Request::Confirm { .. } | Request::Serve { .. } => {
+            Err(ApiError::internal("the request needs the network"))
+        }
+    }
+}
+
+async fn sync(workspace: &Workspace, peer: Option<DeviceId>) -> Reply {
+    let node = workspace.net.as_ref().ok_or_else(|| ApiError::internal("sync without a network"))?;
+    if let Some(peer) = peer {
+        if !workspace.shared.with(|engine| engine.knows(&peer)) {
+            return Err(ApiError::not_found(format!("device {peer} is not a member"), "see `devices`"));
+        }
+    }
+    let peers = node.sync(peer).await?;
+    Ok(serde_json::json!({ "peers": json(&peers)? }))
+}
+
+async fn serve(workspace: &Workspace, other: WorkspaceId) -> Reply {
+    let moves = workspace.moves.as_ref().ok_or_else(|| ApiError::internal("there is no daemon to serve it"))?;
+    moves.send(other).await.map_err(|_| ApiError::failed("stopping", "the daemon is stopping", "start `up` again"))?;
+    Ok(serde_json::json!({ "workspace": other }))
+}
+
+/// A view as JSON.
+fn json<T: Serialize + ?Sized>(view: &T) -> Reply {
+    serde_json::to_value(view).map_err(|error| ApiError::internal(error.to_string()))
+}
+
+/// The policies of a text as JSON.
+pub(crate) fn listed(report: &syncd_policy::Report) -> Vec<Value> {
+    let policy = |policy: &syncd_policy::Listed| {
+        serde_json::json!({
+            "policy": policy.name,
+            "effect": if policy.permits { "permit" } else { "forbid" },
+            "review": policy.review,
+            "line": policy.place.line,
+            "column": policy.place.column,
+        })
+    };
+    report.policies.iter().map(policy).collect()
+}

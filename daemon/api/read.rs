@@ -1,0 +1,135 @@
+//! Requests that read. What is said here is what the engine says, with what only a daemon knows filled in.
+
+use super::{ApiError, Progress, Reply, Workspace, exit, json};
+use serde_json::{Value, json as object};
+use syncd_engine::workspace::{PeerView, Status};
+use syncd_evidence::Record;
+use syncd_policy::{FLOOR, Layer};
+use syncd_schema::{Collection, Digest, ObjectId, OperationId, OperationStatus, domain};
+
+/// Operations and records shown by a list: the newest. Lists are for looking, `history` and `op` for knowing.
+const LISTED: usize = 1_000;
+
+pub(super) fn status(workspace: &Workspace) -> Reply {
+    let mut status = workspace.shared.with(|engine| engine.status())?;
+    fill_in_peers(workspace, &mut status);
+    let mut answer = json(&status)?;
+    if let Value::Object(members) = &mut answer {
+        members.insert("daemon".to_owned(), workspace.moves.is_some().into());
+        let findings = status.findings.iter().map(|finding| {
+            let mut row = json(finding)?;
+            if let Value::Object(row) = &mut row {
+                row.insert("at".to_owned(), finding.last_at.rfc3339().into());
+                row.insert("first_at".to_owned(), finding.first_at.rfc3339().into());
+                row.insert("last_at".to_owned(), finding.last_at.rfc3339().into());
+            }
+            Ok(row)
+        });
+        members.insert("findings".to_owned(), Value::Array(findings.collect::<Result<_, ApiError>>()?));
+    }
+    Ok(answer)
+}
+
+fn fill_in_peers(workspace: &Workspace, status: &mut Status) {
+    let Some(node) = &workspace.net else { return };
+    for state in node.peers() {
+        let known = |peer: &&mut PeerView| peer.device == state.device;
+        let Some(peer) = status.peers.iter_mut().find(known) else { continue };
+        peer.state = match (state.connected, state.quiet) {
+            (true, true) => "in sync",
+            (true, false) => "syncing",
+            (false, _) => "offline",
+        }
+        .to_owned();
+        peer.behind = state.behind;
+        peer.ahead = state.ahead;
+    }
+}
+
+pub(super) fn get(workspace: &Workspace, object: &ObjectId) -> Reply {
+    let view = workspace.shared.with(|engine| engine.get(object))?;
+    json(&view.ok_or_else(|| no_object(object))?)
+}
+
+fn no_object(object: &ObjectId) -> ApiError {
+    ApiError::not_found(format!("there is no object {object}"), "see what there is with `list`")
+}
+
+pub(super) fn list(workspace: &Workspace, collection: Option<&Collection>) -> Reply {
+    json(&workspace.shared.with(|engine| engine.list(collection))?)
+}
+
+pub(super) fn history(workspace: &Workspace, object: &ObjectId) -> Reply {
+    let items = workspace.shared.with(|engine| engine.history(object))?;
+    if items.is_empty() { Err(no_object(object)) } else { json(&items) }
+}
+
+pub(super) fn operations(workspace: &Workspace, status: Option<OperationStatus>) -> Reply {
+    json(&workspace.shared.with(|engine| engine.operations(status, LISTED))?)
+}
+
+pub(super) fn operation(workspace: &Workspace, operation: OperationId) -> Reply {
+    let view = workspace.shared.with(|engine| engine.operation(operation))?;
+    let none = || ApiError::not_found(format!("there is no operation {operation}"), "see `ops` or `history ID`");
+    json(&view.ok_or_else(none)?)
+}
+
+pub(super) fn explain(workspace: &Workspace, subject: &str) -> Reply {
+    let explanation = workspace.shared.with(|engine| engine.explain(subject))?;
+    let none = || {
+        let what: String = subject.chars().take(80).collect();
+        ApiError::not_found(format!("there is no object or operation {what:?}"), "see `list` and `ops`")
+    };
+    json(&explanation.ok_or_else(none)?)
+}
+
+pub(super) fn devices(workspace: &Workspace) -> Reply {
+    json(&workspace.shared.with(|engine| engine.members()))
+}
+
+pub(super) fn evidence(workspace: &Workspace) -> Reply {
+    let records = workspace.shared.with(|engine| engine.evidence(LISTED))?;
+    records.iter().map(record).collect::<Result<Vec<Value>, ApiError>>().map(Value::Array)
+}
+
+fn record(record: &Record) -> Reply {
+    Ok(object!({
+        "operation": record.id,
+        "kind": json(&record.kind)?,
+        "type": json(&record.operation)?,
+        "status": record.outcome.word(),
+        "at": record.at.rfc3339(),
+        "actor": record.actor,
+        "device": record.device,
+        "object": record.subject.as_ref().map(|subject| &subject.object),
+        "entries": record.covers.as_ref().map(|covers| covers.count),
+        "decision": record.decision,
+        "note": record.note,
+    }))
+}
+
+pub(super) fn verify(workspace: &Workspace, progress: &Progress) -> Reply {
+    let report = workspace.shared.with(|engine| engine.verify(|done, total| progress(done, total)))?;
+    json(&report)
+}
+
+/// The exit code that a verification's answer stands for.
+#[must_use]
+pub(crate) fn verdict(report: &Value) -> u8 {
+    if report.get("ok").and_then(Value::as_bool) == Some(true) { 0 } else { exit::INTEGRITY }
+}
+
+pub(super) fn policies(workspace: &Workspace) -> Reply {
+    let (version, bundles) = workspace.shared.with(|engine| {
+        let governance = engine.governance();
+        (governance.policy_digest(), governance.bundles.clone())
+    });
+    let mut layers = vec![layer(Layer::Floor, domain::sha256(FLOOR.as_bytes()), FLOOR)];
+    layers.extend(bundles.iter().map(|(digest, text)| layer(Layer::Workspace, *digest, text)));
+    Ok(object!({ "version": version, "layers": layers }))
+}
+
+fn layer(layer: Layer, digest: Digest, text: &str) -> Value {
+    let listed = syncd_policy::check(text).map(|report| super::listed(&report)).unwrap_or_default();
+    object!({ "layer": layer.word(), "digest": digest, "policies": listed, "text": text })
+}

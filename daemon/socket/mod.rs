@@ -1,0 +1,89 @@
+//! The daemon's Unix socket: one JSON document per line in both directions.
+//!
+//! A client sends a [`Call`](crate::api::Call) and hears any number of `{"progress":{"done":…,"total":…}}` lines,
+//! then one `{"ok":…}` or `{"error":{"code","message","hint","exit"}}`. It may then send the next. Lines are bounded
+//! while they are read; only the user who owns the root directory is heard.
+
+mod client;
+mod server;
+
+pub use client::{Client, ClientError};
+pub use server::Server;
+
+use crate::api::ApiError;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::time::Duration;
+use syncd_schema::limits;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
+
+/// Clients served at a time: each may hold one request in memory.
+const CLIENTS: usize = 64;
+/// How long a client may be silent between requests before its place is given to others.
+const IDLE: Duration = Duration::from_secs(300);
+/// An answer may be a list of everything: larger than any request, and still bounded.
+const ANSWER_BYTES: usize = 8 * limits::REQUEST_BYTES;
+
+/// One line of an answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// How far it is.
+    Progress {
+        /// Done.
+        done: u64,
+        /// Of how many.
+        total: u64,
+    },
+    /// The answer.
+    Ok(Value),
+    /// Why there is none.
+    Error(ApiError),
+}
+
+/// Why there is no next line.
+#[derive(Debug, thiserror::Error)]
+enum ReadLineError {
+    #[error("the line is longer than {0} bytes")]
+    TooLong(usize),
+    #[error("the connection ended inside a line")]
+    Cut,
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// Reads one line of at most `limit` bytes; none when the other side is done.
+async fn read_line(reader: &mut (impl AsyncBufRead + Unpin + Send), limit: usize) -> Result<Option<Vec<u8>>, ReadLineError> {
+    let mut line = Vec::new();
+    let read = reader.take(limit as u64 + 1).read_until(b'\n', &mut line).await?;
+    match line.pop() {
+        None => Ok(None),
+        Some(b'\n') => Ok(Some(line)),
+        Some(_) if read > limit => Err(ReadLineError::TooLong(limit)),
+        Some(_) => Err(ReadLineError::Cut),
+    }
+}
+
+/// A line as bytes, its end included.
+fn encode(line: &impl Serialize) -> Vec<u8> {
+    // Values that came from JSON always go back to it.
+    let mut bytes = serde_json::to_vec(line).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_bounded_while_they_are_read() {
+        let mut input: &[u8] = b"ab\n\ncdef\nx";
+        assert_eq!(read_line(&mut input, 3).await.unwrap().unwrap(), b"ab");
+        assert_eq!(read_line(&mut input, 3).await.unwrap().unwrap(), b"");
+        assert!(matches!(read_line(&mut input, 3).await, Err(ReadLineError::TooLong(3))));
+        let mut input: &[u8] = b"x";
+        assert!(matches!(read_line(&mut input, 3).await, Err(ReadLineError::Cut)));
+        assert!(read_line(&mut input, 3).await.unwrap().is_none());
+    }
+}
