@@ -29,8 +29,9 @@ pub fn now() -> UnixMicros {
 /// The person who is logged in, as the default actor.
 #[must_use]
 pub fn login() -> Actor {
-    let name = ["LOGNAME", "USER"].iter().filter_map(|name| std::env::var(name).ok()).find(|name| !name.is_empty());
-    let name: String = name.unwrap_or_else(|| "unknown".to_owned());
+    let named = ["LOGNAME", "USER"].iter().filter_map(|name| std::env::var(name).ok()).find(|name| !name.is_empty());
+    // Services are started without these variables.
+    let name = named.or_else(|| printed_by("id", &["-un"])).unwrap_or_else(|| "unknown".to_owned());
     // Whatever a login may contain, an actor's id has no spaces and an end.
     let clean = |c: char| if c.is_control() || c.is_whitespace() { '_' } else { c };
     let name: String = name.chars().map(clean).take(limits::ID_BYTES / 8).collect();
@@ -42,9 +43,15 @@ pub fn login() -> Actor {
 pub fn host() -> String {
     let file = |path| std::fs::read_to_string(path).ok();
     // Systems without these files have the command.
-    let command = || std::process::Command::new("hostname").output().ok().map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
-    let found = file("/proc/sys/kernel/hostname").or_else(|| file("/etc/hostname")).or_else(command);
+    let found = file("/proc/sys/kernel/hostname").or_else(|| file("/etc/hostname"));
+    let found = found.or_else(|| printed_by("hostname", &[]));
     found.as_deref().and_then(device_name).unwrap_or_else(|| "device".to_owned())
+}
+
+fn printed_by(program: &str, args: &[&str]) -> Option<String> {
+    let output = std::process::Command::new(program).args(args).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (!text.is_empty()).then_some(text)
 }
 
 /// A text as a device name: printable and short, or none.

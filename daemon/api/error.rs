@@ -168,10 +168,11 @@ impl ApiError {
             ),
             WriteError::Refused(refused) => {
                 let why = format!("`explain {}` says which policy decided and what would change it", refused.operation);
+                let words = refused.decision.in_words();
                 if refused.review {
-                    Self::failed("needs_decision", message, why).with_exit(exit::NEEDS_DECISION)
+                    Self::failed("needs_decision", words, why).with_exit(exit::NEEDS_DECISION)
                 } else {
-                    Self::failed("refused", message, why).with_exit(exit::REFUSED)
+                    Self::failed("refused", words, why).with_exit(exit::REFUSED)
                 }
             }
             WriteError::Edit(error) => Self::of_edit(error, message),

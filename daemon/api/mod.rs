@@ -15,9 +15,10 @@ pub use error::{ApiError, exit};
 pub use import::{Content, FileIn};
 
 pub(crate) use error::chain;
+pub(crate) use import::failure;
 pub(crate) use read::verdict;
 
-use crate::net::Node;
+use crate::net::{NetError, Node};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -230,8 +231,21 @@ async fn sync(workspace: &Workspace, peer: Option<DeviceId>) -> Reply {
             return Err(ApiError::not_found(format!("device {peer} is not a member"), "see `devices`"));
         }
     }
+    if is_alone(workspace) {
+        return Err(NetError::NobodyAnswered.into());
+    }
     let peers = node.sync(peer).await?;
     Ok(serde_json::json!({ "peers": json(&peers)? }))
+}
+
+/// Whether there is nobody who could answer, so that waiting for one is pointless.
+fn is_alone(workspace: &Workspace) -> bool {
+    workspace.shared.with(|engine| {
+        let own = engine.device();
+        // A device that has just joined knows no members yet, and still has somebody to wait for.
+        let members = &engine.governance().members;
+        members.contains_key(&own) && members.values().all(|member| member.device == own || member.role.is_none())
+    })
 }
 
 async fn serve(workspace: &Workspace, other: WorkspaceId) -> Reply {

@@ -109,7 +109,7 @@ impl Aliases {
 
 /// Whether a text may name a workspace.
 #[must_use]
-pub fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     !name.is_empty() && name.len() <= NAME_CHARS && name.chars().all(allowed)
 }

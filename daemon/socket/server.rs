@@ -6,30 +6,27 @@ use crate::root::Root;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use syncd_schema::{WorkspaceId, limits};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 /// Progress lines that wait to be written: newer ones make older ones worthless.
 const PROGRESS_KEPT: usize = 16;
 
-/// A listening socket. Dropping it ends all its connections and removes the socket.
+/// How long requests that are being carried out may hold up the daemon's end.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// A listening socket.
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
-        // Whoever finds a socket that nobody listens on goes to the store anyway.
-        let _ = std::fs::remove_file(&self.path);
-    }
+    task: JoinHandle<()>,
+    stopping: watch::Sender<bool>,
 }
 
 impl Server {
@@ -52,8 +49,9 @@ impl Server {
         let listener = UnixListener::bind(&path).map_err(failed)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         let owner = root.owner()?;
-        let task = tokio::spawn(accept(listener, owner, workspace));
-        Ok(Self { path, task })
+        let stopping = watch::Sender::new(false);
+        let task = tokio::spawn(accept(listener, owner, workspace, stopping.subscribe()));
+        Ok(Self { path, task, stopping })
     }
 
     /// Where it listens.
@@ -61,19 +59,32 @@ impl Server {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Takes no more requests, and waits for those that are being carried out.
+    pub async fn stop(mut self) {
+        // First of all, so that new commands go to the store; one that finds a dead socket does so too.
+        let _ = std::fs::remove_file(&self.path);
+        self.stopping.send_replace(true);
+        if timeout(LAST_REQUESTS, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
 }
 
-async fn accept(listener: UnixListener, owner: u32, workspace: Arc<Workspace>) {
+async fn accept(listener: UnixListener, owner: u32, workspace: Arc<Workspace>, mut stopping: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CLIENTS));
     // Dropped with this task, and all connections with it.
     let mut connections = JoinSet::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) if is_owner(&stream, owner) => {
-                let workspace = Arc::clone(&workspace);
+        let accepted = tokio::select! {
+            accepted = next_client(&listener, &places) => accepted,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        };
+        match accepted {
+            Ok((stream, place)) if is_owner(&stream, owner) => {
+                let (workspace, stopping) = (Arc::clone(&workspace), stopping.clone());
                 connections.spawn(async move {
-                    serve(stream, &workspace).await;
+                    serve(stream, &workspace, stopping).await;
                     drop(place);
                 });
             }
@@ -81,11 +92,21 @@ async fn accept(listener: UnixListener, owner: u32, workspace: Arc<Workspace>) {
             Err(error) => {
                 // Out of file handles, most likely: they come back when connections end.
                 tracing::warn!(%error, "a connection to the socket was not accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
         while connections.try_join_next().is_some() {}
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn next_client(
+    listener: &UnixListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(UnixStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+    Ok((listener.accept().await?.0, place))
 }
 
 /// The file system already keeps others out; this also stops those who got in through a link or a loose parent.
@@ -93,10 +114,15 @@ fn is_owner(stream: &UnixStream, owner: u32) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == owner || peer.uid() == 0)
 }
 
-async fn serve(stream: UnixStream, workspace: &Arc<Workspace>) {
+async fn serve(stream: UnixStream, workspace: &Arc<Workspace>, mut stopping: watch::Receiver<bool>) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
-    while let Some(call) = next_call(&mut reader).await {
+    loop {
+        let call = tokio::select! {
+            call = next_call(&mut reader) => call,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        let Some(call) = call else { return };
         let (answer, goes_on) = match call {
             Ok(call) => (answer(workspace, call, &mut writer).await, true),
             Err(error) => (Line::Error(error), false),

@@ -12,8 +12,11 @@ pub const DOCUMENT_OPS: u64 = 1_000_000;
 pub const ENTRY_BYTES: usize = 64 << 10;
 /// A payload that is not a change: governance, tombstones.
 pub const RECORD_BYTES: usize = 256 << 10;
-/// Entries in one segment, and in one group commit, since each commit is one signed unit.
+/// Entries in one segment.
 pub const SEGMENT_ENTRIES: usize = 4_096;
+/// Entries in one group commit, and in a segment that is packed from several: each loads its documents together, so
+/// this bounds memory, while its cost is spread thin enough.
+pub const COMMIT_ENTRIES: usize = 1_024;
 /// Payload bytes in one group commit, unless a single operation is larger: a commit must fit a segment.
 pub const COMMIT_BYTES: usize = CHANGE_BYTES;
 /// A segment as it travels: the largest change that does not compress, its entry and the seal.

@@ -30,7 +30,7 @@ pub use scan::{Scanned, scan};
 use crate::document;
 use automerge::{Automerge, AutomergeError, Change, ChangeHash, ReadDoc};
 use context::{Batch, Verdict};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use syncd_schema::Digest;
 
@@ -144,6 +144,24 @@ struct Candidate<'a> {
     deps: Vec<Digest>,
 }
 
+/// From this many changes on, collecting all new ones at once is cheaper than asking for each: asking walks the
+/// operations of a change, 0.3 ms for a hundred of them in a long text.
+const COLLECT_FROM: usize = 8;
+
+/// Whether the document gives every applied change back byte for byte. `before` are its heads without them.
+fn are_rebuilt(copy: &Automerge, before: &[ChangeHash], candidates: &[&Candidate<'_>]) -> bool {
+    if candidates.len() < COLLECT_FROM {
+        return candidates.iter().all(|candidate| {
+            let rebuilt = copy.get_change_by_hash(&ChangeHash(candidate.hash.0));
+            rebuilt.is_some_and(|change| change.raw_bytes() == candidate.bytes)
+        });
+    }
+    let rebuilt = copy.get_changes(before);
+    let by_hash: HashMap<Digest, &[u8]> =
+        rebuilt.iter().map(|change| (Digest(change.hash().0), change.raw_bytes())).collect();
+    candidates.iter().all(|candidate| by_hash.get(&candidate.hash) == Some(&candidate.bytes))
+}
+
 /// Applies candidates to copies until what is left is good.
 struct Trial<'t> {
     /// The last good copy; the base until there is one.
@@ -202,16 +220,14 @@ fn apply(doc: &Automerge, candidates: &[&Candidate<'_>]) -> Result<Automerge, Re
         let changes: Result<Vec<Change>, _> =
             candidates.iter().map(|candidate| Change::try_from(candidate.bytes)).collect();
         let changes = changes.map_err(|_| Reason::Undecodable)?;
+        let before = doc.get_heads();
         let mut copy = doc.clone();
         copy.apply_changes(changes).map_err(|error| match error {
             AutomergeError::DuplicateSeqNumber(..) => Reason::Equivocation,
             _ => Reason::Inapplicable,
         })?;
-        for candidate in candidates {
-            let rebuilt = copy.get_change_by_hash(&ChangeHash(candidate.hash.0));
-            if rebuilt.is_none_or(|change| change.raw_bytes() != candidate.bytes) {
-                return Err(Reason::NotRebuilt);
-            }
+        if !are_rebuilt(&copy, &before, candidates) {
+            return Err(Reason::NotRebuilt);
         }
         if copy.stats().num_ops <= RELOAD_OPS && document::compact(&copy).is_err() {
             return Err(Reason::NotReloadable);

@@ -15,14 +15,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use syncd_schema::Entropy;
 use tables::Table;
 
 /// The version of the store's format, in the row `format` of `plain`.
 pub const FORMAT: u32 = 1;
 /// redb's page cache: memory follows the objects in use, and a reconnect needs a few hundred pages.
-pub const CACHE_BYTES: usize = 6 << 20;
+pub const CACHE_BYTES: usize = 4 << 20;
 /// First byte of every value.
 const VALUE_VERSION: u8 = 1;
 
@@ -92,7 +92,8 @@ type Opener = Arc<dyn Fn() -> Result<Database, redb::DatabaseError> + Send + Syn
 
 /// An open store.
 pub struct Store {
-    database: Option<Database>,
+    /// None after a write failed and until the file could be opened again: redb does not go on with one that failed.
+    database: Mutex<Option<Arc<Database>>>,
     opener: Opener,
     place: String,
     key: SealKey,
@@ -169,7 +170,8 @@ impl Store {
         let opener = location.opener();
         let place = location.place();
         let database = open_database(&opener, &place)?;
-        let mut store = Self { database: Some(database), opener, place, key, entropy, commits: 0 };
+        let database = Mutex::new(Some(Arc::new(database)));
+        let mut store = Self { database, opener, place, key, entropy, commits: 0 };
         match store.get_plain("format")? {
             Some(bytes) => {
                 let found = bytes.try_into().map_or(u32::MAX, u32::from_be_bytes);
@@ -273,7 +275,7 @@ impl Store {
     /// When the table cannot be read.
     pub fn count(&self, table: Table) -> Result<u64, StoreError> {
         let error = |source: redb::Error| StoreError::Read { table: table.name(), source: Box::new(source) };
-        let Some(database) = &self.database else { return Err(error(redb::Error::DatabaseClosed)) };
+        let database = self.database()?;
         let transaction = database.begin_read().map_err(|e| error(e.into()))?;
         let open = transaction.open_table(table.definition()).map_err(|e| error(e.into()))?;
         redb::ReadableTableMetadata::len(&open).map_err(|e| error(e.into()))
@@ -317,21 +319,14 @@ impl Store {
     fn write(&mut self, batch: Batch, make: &[Table], durability: Durability) -> Result<(), StoreError> {
         let result = self.try_write(batch, make, durability);
         if result.is_err() {
-            // redb will not go on with a file that failed: close it, and open it when it is next needed.
-            self.database = None;
-            if let Ok(database) = (self.opener)() {
-                self.database = Some(database);
-            }
+            *self.held() = None;
         }
         result
     }
 
     fn try_write(&mut self, batch: Batch, make: &[Table], durability: Durability) -> Result<(), StoreError> {
-        if self.database.is_none() {
-            self.database = Some(open_database(&self.opener, &self.place)?);
-        }
+        let database = self.database()?;
         let error = |source: redb::Error| StoreError::Commit { source: Box::new(source) };
-        let Some(database) = &self.database else { return Err(error(redb::Error::DatabaseClosed)) };
         let mut transaction = database.begin_write().map_err(|e| error(e.into()))?;
         transaction.set_durability(durability).map_err(|e| error(e.into()))?;
         // After a kill, opening would otherwise walk the whole file: a second per gigabyte.
@@ -367,13 +362,40 @@ impl Store {
     /// When the file cannot be read.
     pub fn check_file(&mut self) -> Result<bool, StoreError> {
         let error = |source: redb::Error| StoreError::Read { table: "all", source: Box::new(source) };
-        let Some(database) = &mut self.database else { return Err(error(redb::Error::DatabaseClosed)) };
-        database.check_integrity().map_err(|e| error(e.into()))
+        self.database()?;
+        let mut held = self.held();
+        let Some(database) = held.as_mut().and_then(Arc::get_mut) else {
+            return Err(error(redb::Error::DatabaseClosed));
+        };
+        // A damaged file can make redb panic; that must not take the report along.
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| database.check_integrity()));
+        match checked {
+            Ok(result) => result.map_err(|e| error(e.into())),
+            Err(_) => {
+                *held = None;
+                Err(error(redb::Error::Corrupted("redb could not finish checking it".to_owned())))
+            }
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Arc<Database>>> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The open database; opened again if a write failed before.
+    fn database(&self) -> Result<Arc<Database>, StoreError> {
+        let mut held = self.held();
+        if let Some(database) = held.as_ref() {
+            return Ok(Arc::clone(database));
+        }
+        let database = Arc::new(open_database(&self.opener, &self.place)?);
+        *held = Some(Arc::clone(&database));
+        Ok(database)
     }
 
     fn raw(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let error = |source: redb::Error| StoreError::Read { table: table.name(), source: Box::new(source) };
-        let Some(database) = &self.database else { return Err(error(redb::Error::DatabaseClosed)) };
+        let database = self.database()?;
         let transaction = database.begin_read().map_err(|e| error(e.into()))?;
         match transaction.open_table(table.definition()) {
             Ok(open) => Ok(open.get(key).map_err(|e| error(e.into()))?.map(|value| value.value().to_vec())),
@@ -391,7 +413,7 @@ impl Store {
         mut visit: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
         let error = |source: redb::Error| StoreError::Read { table: table.name(), source: Box::new(source) };
-        let Some(database) = &self.database else { return Err(error(redb::Error::DatabaseClosed)) };
+        let database = self.database()?;
         let transaction = database.begin_read().map_err(|e| error(e.into()))?;
         let open = transaction.open_table(table.definition()).map_err(|e| error(e.into()))?;
         let mut rows = open.range::<&[u8]>((from, to)).map_err(|e| error(e.into()))?;
@@ -416,7 +438,10 @@ impl Store {
 }
 
 fn open_database(opener: &Opener, place: &str) -> Result<Database, StoreError> {
-    match opener() {
+    // A damaged file can make redb panic while it opens.
+    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| opener()));
+    let damaged = || redb::DatabaseError::Storage(redb::StorageError::Corrupted("redb could not open it".to_owned()));
+    match opened.unwrap_or_else(|_| Err(damaged())) {
         Ok(database) => Ok(database),
         Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::Busy { place: place.to_owned() }),
         Err(source) => {

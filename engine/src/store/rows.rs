@@ -274,6 +274,10 @@ pub struct PendingRow {
     /// Since when.
     #[n(6)]
     pub since: UnixMicros,
+    /// The actor of the session in force where the entry stands in its log.
+    #[n(7)]
+    #[cbor(with = "minicbor::bytes")]
+    pub session: Option<[u8; 16]>,
 }
 
 /// One row of `governance`: an admitted governance entry, kept apart so that opening reads no log.

@@ -6,7 +6,7 @@
 //! waits for may have come.
 
 use super::judge::Question;
-use super::local::{change_actor, cover};
+use super::local::cover;
 use super::stage::Stage;
 use super::{Engine, LogState, ObjectKey};
 use crate::document;
@@ -35,6 +35,8 @@ pub(super) struct Arrival {
     pub(super) no: LogNo,
     pub(super) seq: LogSeq,
     pub(super) record: LogRecord,
+    /// The actor of the session in force where the entry stands: a later session changes nothing for it.
+    pub(super) session: Option<[u8; 16]>,
 }
 
 /// What the judgement of one entry says.
@@ -158,7 +160,7 @@ impl Engine {
         if entry.kind == EntryKind::SESSION && payload.len() != 16 {
             return refused("a session has 16 bytes");
         }
-        if entry.kind == EntryKind::EDIT && !self.actor_fits(stage, arrival, payload) {
+        if entry.kind == EntryKind::EDIT && !actor_fits(arrival, payload) {
             return refused("the change's actor is not the one of its device's session");
         }
         let question = Question::of_entry(Origin::Remote, device, entry, act.as_ref(), &rules.governance);
@@ -233,20 +235,8 @@ impl Engine {
         }
     }
 
-    /// A device writes as the actor of its newest session, and a birth as the actor that follows from its content.
-    fn actor_fits(&self, stage: &Stage, arrival: &Arrival, payload: &[u8]) -> bool {
-        let Ok(parts) = guard::chunk::split(payload) else { return false };
-        let state = self.staged_log(stage, arrival.no);
-        // A birth's actor cannot be recomputed without its value; that its hash is the incarnation binds it.
-        arrival.record.entry.is_birth() || state.and_then(|s| s.row.actor).is_some_and(|actor| parts.actor == actor)
-    }
-
-    /// What an admitted entry that is not a change does.
+    /// What an admitted act of governance does.
     fn take_effect(&mut self, stage: &mut Stage, arrival: &Arrival, act: Option<Act>, payload: &[u8]) {
-        if arrival.record.entry.kind == EntryKind::SESSION {
-            let actor = change_actor(&arrival.log, payload);
-            self.alter_log(stage, arrival.no, |row| row.actor = Some(actor));
-        }
         let Some(act) = act else { return };
         let link = Link {
             id: leaf_hash(&arrival.record.entry.to_bytes()),
@@ -417,7 +407,8 @@ impl Engine {
             }
         }
         let since = before.map_or(stage.now, |before| before.since);
-        stage.pending.insert(at, Some(PendingRow { state, reason, object, missing, requires, decision, since }));
+        let session = arrival.session;
+        stage.pending.insert(at, Some(PendingRow { state, reason, object, missing, requires, decision, since, session }));
         done.states.insert(at, (arrival.log, state));
         Ok(())
     }
@@ -448,19 +439,25 @@ impl Engine {
             if !(waits_for_change || governance_here || required_here) {
                 continue;
             }
-            if let Some(arrival) = self.stored_arrival(stage, no, seq)? {
+            if let Some(arrival) = self.stored_arrival(stage, no, seq, row.session)? {
                 arrivals.push(arrival);
             }
         }
         Ok(arrivals)
     }
 
-    fn stored_arrival(&self, stage: &Stage, no: LogNo, seq: LogSeq) -> Result<Option<Arrival>, StoreError> {
+    fn stored_arrival(
+        &self,
+        stage: &Stage,
+        no: LogNo,
+        seq: LogSeq,
+        session: Option<[u8; 16]>,
+    ) -> Result<Option<Arrival>, StoreError> {
         let Some(LogKind::Device(log)) = self.staged_log(stage, no).map(|state: &LogState| state.row.kind) else {
             return Ok(None);
         };
         let record = self.staged_record(stage, no, seq)?;
-        Ok(record.map(|record| Arrival { log, no, seq, record }))
+        Ok(record.map(|record| Arrival { log, no, seq, record, session }))
     }
 
     /// Ranges with one state each, named by the record under which they stand in this device's ledger.
@@ -479,6 +476,13 @@ impl Engine {
         }
         outcomes
     }
+}
+
+/// A device writes as the actor of its session. A birth's actor follows from its content and cannot be recomputed
+/// without its value; that its hash is the incarnation binds it.
+fn actor_fits(arrival: &Arrival, payload: &[u8]) -> bool {
+    let Ok(parts) = guard::chunk::split(payload) else { return false };
+    arrival.record.entry.is_birth() || arrival.session.is_some_and(|actor| parts.actor == actor)
 }
 
 fn waits(reason: String) -> Judged {

@@ -4,8 +4,8 @@ use super::ObjectKey;
 use automerge::Automerge;
 use lru::LruCache;
 
-/// What loaded documents may take together. A small one takes about 18 KiB, so some 400 stay loaded.
-pub(crate) const CACHE_BYTES: usize = 8 << 20;
+/// What loaded documents may take together. A small one takes about 18 KiB, so some 250 stay loaded.
+pub(crate) const CACHE_BYTES: usize = 5 << 20;
 
 /// A loaded document and an estimate of its memory.
 #[derive(Debug)]

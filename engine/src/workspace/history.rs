@@ -100,7 +100,7 @@ impl Engine {
                 }
             }
         }
-        items.sort_by_key(|(no, seq, entry)| (entry.time, *no, *seq));
+        items.sort_by_key(|(no, seq, entry)| (entry.time, self.log_id(*no), *seq));
         items.dedup_by_key(|(no, seq, _)| (*no, *seq));
         Ok(items.into_iter().map(|(no, seq, entry)| self.item(no, seq, &entry)).collect())
     }

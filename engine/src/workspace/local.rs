@@ -187,7 +187,7 @@ impl Engine {
             let mut taken = 0;
             for request in rest {
                 // A commit must fit one segment, since its entries share one signature.
-                if stage.appended() + 2 > limits::SEGMENT_ENTRIES || stage.payload_bytes > limits::COMMIT_BYTES / 2 {
+                if stage.appended() + 2 > limits::COMMIT_ENTRIES || stage.payload_bytes > limits::COMMIT_BYTES / 2 {
                     break;
                 }
                 let answer = match self.write_one(&mut stage, request) {

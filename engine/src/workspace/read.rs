@@ -229,7 +229,9 @@ impl Engine {
     fn side(&mut self, row: &ObjectRow) -> Result<CompetingValue, StoreError> {
         let value = self.value_of(row)?;
         let sources = self.sources_of(row)?;
-        let last = self.entries_of(&sources)?.pop();
+        // Not the last one admitted here: devices with equal logs must name the same.
+        let entries = self.entries_of(&sources)?;
+        let last = entries.into_iter().max_by_key(|(no, seq, entry)| (entry.time, self.log_id(*no), *seq));
         Ok(CompetingValue {
             value,
             device: last.as_ref().and_then(|(no, ..)| self.log_id(*no)).map(|log| log.device),

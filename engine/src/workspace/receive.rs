@@ -5,6 +5,7 @@
 //! dropped whole and becomes a finding; nothing of it was stored.
 
 use super::admit::Arrival;
+use super::local::change_actor;
 use super::{Engine, Event};
 use crate::log::run::{self, LogRecord, RunError};
 use crate::store::StoreError;
@@ -13,7 +14,7 @@ use minicbor::decode;
 use syncd_evidence::{Checkpoint, CheckpointError, Finding, FindingKind, Severity, Tree};
 use syncd_evidence::merkle::leaf_hash;
 use syncd_schema::message::{Outcome, Segment};
-use syncd_schema::{DeviceId, LogId, LogSeq, UnixMicros};
+use syncd_schema::{DeviceId, EntryKind, LogId, LogSeq, UnixMicros};
 
 /// What a segment did, for the acknowledgement.
 #[derive(Clone, Debug, Default)]
@@ -228,12 +229,17 @@ impl Engine {
             });
         }
         self.put_received(&mut stage, no, segment.tree, segment.run);
-        let arrivals: Vec<Arrival> = segment
-            .records
-            .into_iter()
-            .enumerate()
-            .map(|(index, record)| Arrival { log: segment.log, no, seq: segment.first.plus(index as u64), record })
-            .collect();
+        let mut session = self.staged_log(&stage, no).and_then(|state| state.row.actor);
+        let mut arrivals = Vec::with_capacity(segment.records.len());
+        for (index, record) in segment.records.into_iter().enumerate() {
+            let seq = segment.first.plus(index as u64);
+            // What a session means follows from its place in a signed log, whatever becomes of its entry.
+            if record.entry.kind == EntryKind::SESSION {
+                session = record.payload.as_ref().map(|payload| change_actor(&segment.log, payload));
+            }
+            arrivals.push(Arrival { log: segment.log, no, seq, record, session });
+        }
+        self.alter_log(&mut stage, no, |row| row.actor = session);
         let outcomes = self.admit(&mut stage, arrivals)?;
         if self.pending.len() + stage.pending.len() > syncd_schema::limits::PENDING_ENTRIES {
             return Err(ReceiveError::TooManyPending);

@@ -32,22 +32,21 @@ impl Engine {
     /// When the store cannot be read.
     pub fn segment(&mut self, log: &LogId, from: LogSeq, branch: bool) -> Result<Option<Segment>, StoreError> {
         let Some(no) = self.branch_or_log(log, branch) else { return Ok(None) };
-        let Some((records, checkpoint)) = self.segment_records(no, from)? else { return Ok(None) };
+        let Some(run) = self.segment_run(no, from)? else { return Ok(None) };
         let Some((key_epoch, key)) = self.keys.iter().next_back().map(|(epoch, key)| (*epoch, key.clone())) else {
             return Ok(None);
         };
-        let encoded = run::encode(&records);
         let mut segment = Segment {
             log: *log,
             first: from,
-            count: records.len() as u32,
-            checkpoint,
+            count: run.count,
+            checkpoint: cbor::encode(&run.checkpoint),
             key_epoch,
-            open_len: encoded.open_len as u32,
+            open_len: run.open_len,
             branch,
             sealed: Vec::new(),
         };
-        segment.sealed = key.seal(&encoded.bytes, &segment.associated_data(), self.store.entropy());
+        segment.sealed = key.seal(&run.bytes, &segment.associated_data(), self.store.entropy());
         Ok(Some(segment))
     }
 
@@ -57,27 +56,42 @@ impl Engine {
         self.log_numbers.get(log).copied()
     }
 
-    /// Whole runs from the one that holds `from` on, as many as fit a segment.
-    fn segment_records(&self, no: LogNo, from: LogSeq) -> Result<Option<(Vec<LogRecord>, Vec<u8>)>, StoreError> {
-        let mut records: Vec<LogRecord> = Vec::new();
-        let mut checkpoint = None;
-        let (mut sealed, mut open) = (0, 0);
+    /// Everything from `from` to a checkpoint, as much as fits a segment: one run as it is stored, or several
+    /// packed anew.
+    fn segment_run(&self, no: LogNo, from: LogSeq) -> Result<Option<RunRow>, StoreError> {
+        let mut runs: Vec<(LogSeq, RunRow)> = Vec::new();
+        let (mut sealed, mut open, mut count) = (0, 0, 0);
         self.walk_runs(no, from, |first, row| {
             sealed += row.bytes.len();
             open += row.open_len as usize;
-            let skip = from.0.saturating_sub(first.0) as usize;
-            let count = records.len() + (row.count as usize).saturating_sub(skip);
+            count += row.count as usize;
             let fits = sealed <= limits::CHANGE_BYTES
                 && open <= limits::SEGMENT_OPEN_BYTES / 2
-                && count <= limits::SEGMENT_ENTRIES;
-            if !(fits || records.is_empty()) {
-                return Ok(false);
+                && count <= limits::COMMIT_ENTRIES;
+            let taken = fits || runs.is_empty();
+            if taken {
+                runs.push((first, row));
             }
-            records.extend(decode_run(no, first, &row)?.into_iter().skip(skip));
-            checkpoint = Some(cbor::encode(&row.checkpoint));
-            Ok(true)
+            Ok(taken)
         })?;
-        Ok(checkpoint.filter(|_| !records.is_empty()).map(|checkpoint| (records, checkpoint)))
+        let Some(last) = runs.last().map(|(_, row)| row.checkpoint) else { return Ok(None) };
+        if let [(first, _)] = runs.as_slice() {
+            if *first == from {
+                return Ok(runs.pop().map(|(_, row)| row));
+            }
+        }
+        let mut records = Vec::with_capacity(count);
+        for (first, row) in runs {
+            let skip = from.0.saturating_sub(first.0) as usize;
+            records.extend(decode_run(no, first, &row)?.into_iter().skip(skip));
+        }
+        let encoded = run::encode(&records);
+        Ok(Some(RunRow {
+            count: records.len() as u32,
+            open_len: encoded.open_len as u32,
+            checkpoint: last,
+            bytes: encoded.bytes,
+        }))
     }
 
     /// Visits the runs of a log in order, beginning with the one that holds `from`, until told to stop.

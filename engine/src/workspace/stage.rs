@@ -24,7 +24,7 @@ use syncd_schema::{Digest, Entry, EntryKind, LogId, LogSeq, OperationId, UnixMic
 
 /// Single-entry runs are folded into one when there are this many: small enough that a segment is built from few
 /// rows, large enough that folding costs little per entry.
-const FOLD_RUNS: u32 = 64;
+const FOLD_RUNS: u32 = 32;
 /// A tail is compacted when it has this many parts, whatever their size: loading reads each.
 const COMPACT_PARTS: u32 = 256;
 /// A tail below this is never compacted: reading it costs less than writing a snapshot.

@@ -1,5 +1,5 @@
 //! Engines in memory, and a cable between two of them.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -73,6 +73,17 @@ impl Device {
         }
     }
 
+    /// The same keys and what is durable on its disk, with other randomness.
+    #[must_use]
+    pub fn copy(&self, number: usize, rng: &mut Rng) -> Self {
+        let mut copy = Self::new(number, rng);
+        copy.disk = Disk::holding(self.disk.durable());
+        copy.known.clone_from(&self.known);
+        copy.secret.clone_from(&self.secret);
+        copy.store_key = self.store_key;
+        copy
+    }
+
     /// Its keys.
     #[must_use]
     pub fn identity(&self) -> Identity {

@@ -26,6 +26,8 @@ pub enum Fault {
     NoSyncAt(u64),
     /// Exactly this operation fails.
     OnceAt(u64),
+    /// Syncing says that it worked and does nothing: no promise holds on such a disk. Proves that the oracles see it.
+    Lies,
 }
 
 #[derive(Clone, Debug)]
@@ -215,6 +217,9 @@ impl redb::StorageBackend for Handle {
     fn sync_data(&self) -> Result<(), Error> {
         let mut state = self.disk.lock();
         state.check(self.generation, Kind::Sync)?;
+        if state.fault == Fault::Lies {
+            return Ok(());
+        }
         for change in std::mem::take(&mut state.unsynced) {
             change.apply(&mut state.durable);
         }

@@ -1,0 +1,167 @@
+//! What each command asks, and how its answer is printed. Commands of several steps have files of their own.
+
+use super::args::{Command, Edit, Evidence, Policy, Put};
+use super::{Context, import, invite, join, policy, print, progress, up};
+use crate::api::{self, ApiError, Call, Request, exit};
+use crate::os;
+use serde_json::{Value, json};
+use std::io::Read;
+use std::path::Path;
+use syncd_schema::limits;
+use tokio::task::block_in_place;
+
+/// Runs one command and returns its exit code.
+pub(super) async fn run(context: &Context, command: Command) -> Result<u8, ApiError> {
+    match command {
+        Command::Up(args) => up::run(context, args).await,
+        Command::Init { name } => init(context, name.as_deref()),
+        Command::Invite(args) => invite::run(context, &args).await,
+        Command::Join { ticket, name } => join::run(context, &ticket, name.as_deref()).await,
+        Command::Import { paths } => import::run(context, &paths).await,
+        Command::Policy(Policy::Check { file }) => policy::check(context, &file),
+        Command::Evidence(Evidence::Verify) => verify(context).await,
+        Command::Sync { peer } => sync(context, Request::Sync { peer }).await,
+        other => plain(context, other).await,
+    }
+}
+
+/// The commands that are one request and one answer.
+async fn plain(context: &Context, command: Command) -> Result<u8, ApiError> {
+    let (request, key, human): (Request, Option<String>, fn(&Value) -> String) = match command {
+        Command::Status => (Request::Status, None, print::status),
+        Command::Devices => (Request::Devices, None, print::devices),
+        Command::Put(args) => put(args)?,
+        Command::Edit(args) => edit(args)?,
+        Command::Get { id } => (Request::Get { object: id }, None, print::object),
+        Command::List { collection } => (Request::List { collection }, None, print::objects),
+        Command::History { id } => (Request::History { object: id }, None, print::history),
+        Command::Delete { id, key } => (Request::Delete { object: id }, key.idempotency_key, print::written),
+        Command::Ops { status } => (Request::Ops { status }, None, print::operations),
+        Command::Op { id } => (Request::Op { operation: id }, None, print::operation),
+        Command::Explain { id } => (Request::Explain { subject: id }, None, print::explanation),
+        Command::Policy(_) => (Request::PolicyShow, None, print::policies),
+        Command::Evidence(_) => (Request::EvidenceList, None, print::evidence),
+        Command::Checkpoint => (Request::Checkpoint, None, print::checkpoint),
+        _ => return Err(ApiError::internal("the command has no request")),
+    };
+    let call = Call { idempotency_key: key, ..context.call(request) };
+    let answer = context.ask(&call, &progress::none()).await?;
+    context.output.answer(&answer, human);
+    Ok(0)
+}
+
+fn init(context: &Context, name: Option<&str>) -> Result<u8, ApiError> {
+    let name = device_name(name)?;
+    let (workspace, created) =
+        block_in_place(|| context.root.workspace_or_new(context.workspace.as_deref(), &name))?;
+    let device = device(context)?;
+    let alias = context.root.aliases()?.name_of(&workspace).map(str::to_owned);
+    let answer = json!({ "device": device, "workspace": workspace, "name": alias, "created": created });
+    context.output.answer(&answer, print::initialised);
+    Ok(0)
+}
+
+/// This device's id.
+pub(super) fn device(context: &Context) -> Result<syncd_schema::DeviceId, ApiError> {
+    let secret = context.root.secret_or_new()?;
+    Ok(syncd_engine::Identity::from_secret(&secret).device())
+}
+
+/// The name that was given, if it is one, else the machine's.
+pub(super) fn device_name(given: Option<&str>) -> Result<String, ApiError> {
+    let Some(given) = given else { return Ok(os::host()) };
+    os::device_name(given).ok_or_else(|| ApiError::usage("a device name has at least one printable character", "choose another --name"))
+}
+
+type Wanted = (Request, Option<String>, fn(&Value) -> String);
+
+fn put(args: Put) -> Result<Wanted, ApiError> {
+    let text = match (args.text, args.file) {
+        (Some(text), None) if text != "-" => text,
+        (_, Some(file)) => read_text(&file)?,
+        _ => read_text(Path::new("-"))?,
+    };
+    let value = parse(&text, "the object")?;
+    let request = Request::Put { collection: args.collection, object: args.id, value };
+    Ok((request, args.key.idempotency_key, print::written))
+}
+
+fn edit(args: Edit) -> Result<Wanted, ApiError> {
+    let edit = match (args.merge_patch, args.json_patch, args.set_text, args.splice, args.increment) {
+        (Some(patch), ..) => json!({ "merge_patch": parse(&patch, "the merge patch")? }),
+        (_, Some(patch), ..) => json!({ "json_patch": parse(&patch, "the JSON patch")? }),
+        (_, _, Some(path), ..) => {
+            let file = args.file.ok_or_else(|| ApiError::usage("--set-text needs --file", "name the file with the text"))?;
+            json!({ "set_text": { "path": path, "text": read_text(&file)? } })
+        }
+        (_, _, _, Some(splice), _) => splice_edit(splice)?,
+        (.., Some(increment)) => increment_edit(increment)?,
+        _ => return Err(ApiError::usage("no edit was given", "see `edit --help`")),
+    };
+    let edit = serde_json::from_value(edit)
+        .map_err(|error| ApiError::usage(format!("the edit is malformed: {error}"), "see RFC 6902 for JSON patches"))?;
+    let request = Request::Edit { object: args.id, base: args.base, edit };
+    Ok((request, args.key.idempotency_key, print::written))
+}
+
+fn splice_edit(args: Vec<String>) -> Result<Value, ApiError> {
+    let count = |text: &str, what: &str| {
+        let wrong = || ApiError::usage(format!("{what} of --splice is not a number: {text:?}"), "count Unicode code points from 0");
+        text.parse::<usize>().map_err(|_| wrong())
+    };
+    let [path, pos, del, text]: [String; 4] =
+        args.try_into().map_err(|_| ApiError::usage("--splice needs PATH POS DEL TEXT", "see `edit --help`"))?;
+    Ok(json!({ "splice": { "path": path, "pos": count(&pos, "POS")?, "del": count(&del, "DEL")?, "text": text } }))
+}
+
+fn increment_edit(args: Vec<String>) -> Result<Value, ApiError> {
+    let [path, by]: [String; 2] =
+        args.try_into().map_err(|_| ApiError::usage("--increment needs PATH BY", "see `edit --help`"))?;
+    let by: i64 = by.parse().map_err(|_| ApiError::usage(format!("BY of --increment is not a number: {by:?}"), "give a whole number"))?;
+    Ok(json!({ "increment": { "path": path, "by": by } }))
+}
+
+async fn verify(context: &Context) -> Result<u8, ApiError> {
+    let bar = progress::bar("verifying");
+    let answer = context.ask(&context.call(Request::EvidenceVerify), &progress::follow(&bar)).await;
+    bar.finish_and_clear();
+    let answer = answer?;
+    context.output.answer(&answer, print::verified);
+    Ok(api::verdict(&answer))
+}
+
+async fn sync(context: &Context, request: Request) -> Result<u8, ApiError> {
+    let spinner = progress::spinner("syncing");
+    let answer = context.ask(&context.call(request), &progress::follow(&spinner)).await;
+    spinner.finish_and_clear();
+    context.output.answer(&answer?, print::synced);
+    Ok(0)
+}
+
+/// JSON given by a person: what is wrong with it is said with its place.
+fn parse(text: &str, what: &str) -> Result<Value, ApiError> {
+    serde_json::from_str(text)
+        .map_err(|error| ApiError::usage(format!("{what} is not JSON: {error}"), "check quotes and commas; quote it for the shell with '…'"))
+}
+
+/// Reads a text of bounded size from a file, or from standard input if it is named `-`.
+pub(super) fn read_text(path: &Path) -> Result<String, ApiError> {
+    let name = || if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    let failed = |error: std::io::Error| {
+        ApiError::failed("file", format!("cannot read {}: {error}", name()), "check the path and its permissions")
+    };
+    let mut bytes = Vec::new();
+    // Escapes make JSON up to six times as long as what it says.
+    let limit = 6 * limits::JSON_BYTES as u64 + 1;
+    if path == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(failed)?;
+    }
+    if bytes.len() as u64 >= limit {
+        let message = format!("{} is larger than any object", name());
+        return Err(ApiError::failed("too_large", message, "split it into smaller objects").with_exit(exit::FAILED));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| ApiError::usage(format!("{} is not UTF-8", name()), "convert it, or use `import`"))
+}

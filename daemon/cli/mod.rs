@@ -1,0 +1,126 @@
+//! The command line: arguments in, one answer out, and an exit code that says how it went.
+//!
+//! A command that touches a workspace becomes one request, and [`door`] finds who carries it out: the daemon, or
+//! this process. Start with [`main`]; [`args`] is the contract, [`commands`] what each command does.
+
+mod args;
+mod commands;
+mod door;
+mod import;
+mod invite;
+mod join;
+mod network;
+mod output;
+mod policy;
+mod print;
+mod progress;
+mod up;
+
+use crate::api::{ApiError, exit};
+use crate::os;
+use crate::root::Root;
+use args::Cli;
+use clap::Parser;
+use clap::error::ErrorKind;
+use output::Output;
+use std::process::ExitCode;
+use std::time::Duration;
+use syncd_schema::Actor;
+
+/// How long unfinished work of other threads may hold up the end of a command.
+const LAST_WORK: Duration = Duration::from_secs(5);
+
+/// What every command needs to know.
+#[derive(Debug)]
+struct Context {
+    root: Root,
+    /// The workspace that was named, if one was.
+    workspace: Option<String>,
+    actor: Actor,
+    output: Output,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    // Arguments that cannot be parsed still say how the error is to be printed.
+    let json = std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    let output = Output::new(json);
+    report_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, output),
+    };
+    log_to_stderr(cli.global.verbose);
+    // A panic was reported by the hook; what is left is to end in an orderly way.
+    let result = std::panic::catch_unwind(|| run(cli, output));
+    let result = result.unwrap_or_else(|_| Err(ApiError::internal("the command was not finished")));
+    let code = result.unwrap_or_else(|error| {
+        output.error(&error);
+        error.exit
+    });
+    ExitCode::from(code)
+}
+
+fn run(cli: Cli, output: Output) -> Result<u8, ApiError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(|error| ApiError::failed("runtime", format!("cannot start threads: {error}"), "free some resources"))?;
+    let result = Root::locate(cli.global.root).map_err(ApiError::from).and_then(|root| {
+        let actor = cli.global.actor.unwrap_or_else(os::login);
+        let context = Context { root, workspace: cli.global.workspace, actor, output };
+        runtime.block_on(commands::run(&context, cli.command))
+    });
+    // Tasks hold the store; a store that is closed in order opens without repair.
+    runtime.shutdown_timeout(LAST_WORK);
+    result
+}
+
+/// Threads that carry the network: two hide the disk's waits from it, and signatures are quick.
+const WORKERS: usize = 2;
+
+/// Prints what clap says about arguments: help and version are answers, everything else is a usage error.
+fn usage(error: &clap::Error, output: Output) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Whoever closed the pipe does not want to read it.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        _ if output.is_json() => {
+            let text = error.to_string();
+            // The first paragraph says what is wrong; the rest is the usage, which has lines of its own.
+            let said: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+            let message = said.join(" ").trim_start_matches("error: ").to_owned();
+            output.error(&ApiError::usage(message, "see `sourceos-syncd --help`"));
+            ExitCode::from(exit::USAGE)
+        }
+        _ => {
+            let _ = error.print();
+            ExitCode::from(exit::USAGE)
+        }
+    }
+}
+
+/// A panic is a fault of this program. People get one line about it, and never what it was working on.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        eprintln!("sourceos-syncd: a fault of this program{place}; nothing unacknowledged was kept. Please report it");
+    }));
+}
+
+fn log_to_stderr(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let default = match verbose {
+        0 => "error",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // Only a second subscriber in one process would fail.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();
+}

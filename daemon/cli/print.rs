@@ -1,0 +1,322 @@
+//! Answers for people: short, aligned, with what to do next where something waits. Nothing here decides anything.
+
+use serde_json::Value;
+
+/// A member of an answer as text; nothing for what is absent.
+fn text(value: &Value, key: &str) -> String {
+    match value.get(key) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// A device in a list: the first digits are enough to tell one's own devices apart.
+fn short(value: &Value, key: &str) -> String {
+    text(value, key).chars().take(8).collect()
+}
+
+fn rows<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Lines whose cells are aligned; the last cell of a line is as long as it is.
+fn table(lines: Vec<Vec<String>>) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for line in &lines {
+        for (index, cell) in line.iter().enumerate() {
+            let width = cell.chars().count();
+            match widths.get_mut(index) {
+                Some(widest) => *widest = (*widest).max(width),
+                None => widths.push(width),
+            }
+        }
+    }
+    let mut out = String::new();
+    for line in lines {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn list(value: &Value, none: &str, line: impl Fn(&Value) -> Vec<String>) -> String {
+    let rows = items(value);
+    if rows.is_empty() { none.to_owned() } else { table(rows.iter().map(line).collect()) }
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+pub(super) fn initialised(answer: &Value) -> String {
+    let made = if answer.get("created") == Some(&Value::Bool(true)) { "made" } else { "exists already" };
+    format!("workspace {} ({}) {made}\ndevice    {}", text(answer, "workspace"), text(answer, "name"), text(answer, "device"))
+}
+
+pub(super) fn status(answer: &Value) -> String {
+    let mut out = table(vec![
+        vec!["device".into(), text(answer, "device")],
+        vec!["workspace".into(), text(answer, "workspace")],
+        vec![
+            "holds".into(),
+            format!("{} objects, {} operations, epoch {}", text(answer, "objects"), text(answer, "operations"), text(answer, "epoch")),
+        ],
+        vec![
+            "waits".into(),
+            format!(
+                "{} open cards, {} held, {} refused",
+                text(answer, "open_cards"),
+                text(answer, "held"),
+                text(answer, "refused")
+            ),
+        ],
+    ]);
+    let stopped = text(answer, "stopped");
+    if !stopped.is_empty() {
+        out.push_str(&format!("STOPPED    {stopped}\n"));
+    }
+    let peers = rows(answer, "peers");
+    if peers.is_empty() {
+        out.push_str("peers      none; `invite` makes a ticket for another device\n");
+    }
+    let distance = |peer: &Value| {
+        let known = |key| peer.get(key).and_then(Value::as_u64);
+        match (known("behind"), known("ahead")) {
+            (Some(behind), Some(ahead)) => format!("{behind} to receive, {ahead} to send"),
+            _ => String::new(),
+        }
+    };
+    let peer = |peer: &Value| {
+        vec!["peer".to_owned() + "     ", short(peer, "device"), text(peer, "name"), text(peer, "state"), distance(peer)]
+    };
+    out.push_str(&table(peers.iter().map(peer).collect()));
+    let log = |log: &Value| {
+        let frozen = if log.get("frozen") == Some(&Value::Bool(true)) { "frozen" } else { "" };
+        vec![
+            "log      ".to_owned(),
+            format!("{}/{}", short(log, "device"), text(log, "epoch")),
+            text(log, "size"),
+            short(log, "root"),
+            frozen.to_owned(),
+        ]
+    };
+    out.push_str(&table(rows(answer, "logs").iter().map(log).collect()));
+    for finding in rows(answer, "findings") {
+        out.push_str(&format!("{}: {}\n  {}\n", text(finding, "kind"), text(finding, "text"), text(finding, "next")));
+    }
+    out
+}
+
+pub(super) fn devices(answer: &Value) -> String {
+    list(answer, "no devices known yet; `sync` brings them", |device| {
+        vec![text(device, "device"), text(device, "name"), text(device, "role"), text(device, "trust"), text(device, "last_seen")]
+    })
+}
+
+pub(super) fn written(answer: &Value) -> String {
+    let again = if answer.get("repeated") == Some(&Value::Bool(true)) { ", by an earlier call" } else { "" };
+    format!("{}  {}{again}\noperation {}", text(answer, "object"), text(answer, "status"), text(answer, "operation"))
+}
+
+pub(super) fn object(answer: &Value) -> String {
+    let heads: Vec<&str> = rows(answer, "heads").iter().filter_map(Value::as_str).collect();
+    let mut out = format!("{} in {}, {}\n", text(answer, "object"), text(answer, "collection"), text(answer, "state"));
+    out.push_str(&format!("heads {}\n", heads.join(",")));
+    if let Some(value) = answer.get("value").filter(|value| !value.is_null()) {
+        out.push_str(&pretty(value));
+        out.push('\n');
+    }
+    for conflict in rows(answer, "conflicts") {
+        let path = text(conflict, "path");
+        out.push_str(&format!("competing at {}:\n", if path.is_empty() { "the whole object" } else { &path }));
+        for side in rows(conflict, "values") {
+            let value = side.get("value").map(Value::to_string).unwrap_or_default();
+            out.push_str(&format!("  {} on {} at {}: {value}\n", text(side, "actor"), short(side, "device"), text(side, "at")));
+        }
+    }
+    out
+}
+
+pub(super) fn objects(answer: &Value) -> String {
+    list(answer, "no objects; `put` makes one", |row| {
+        vec![text(row, "object"), text(row, "collection"), text(row, "state"), text(row, "at")]
+    })
+}
+
+pub(super) fn history(answer: &Value) -> String {
+    list(answer, "no operations", |row| {
+        vec![
+            text(row, "operation"),
+            text(row, "kind"),
+            text(row, "status"),
+            text(row, "actor"),
+            short(row, "device"),
+            text(row, "at"),
+        ]
+    })
+}
+
+pub(super) fn operations(answer: &Value) -> String {
+    list(answer, "no such operations", |row| {
+        vec![text(row, "operation"), text(row, "type"), text(row, "status"), text(row, "object"), text(row, "actor"), text(row, "at")]
+    })
+}
+
+pub(super) fn operation(answer: &Value) -> String {
+    let mut out = format!("{}  {}  {}\n", text(answer, "operation"), text(answer, "type"), text(answer, "status"));
+    out.push_str(&format!("by {} on {} at {}\n", text(answer, "actor"), short(answer, "device"), text(answer, "at")));
+    if answer.get("object").is_some_and(|object| !object.is_null()) {
+        out.push_str(&format!("about {} in {}\n", text(answer, "object"), text(answer, "collection")));
+    }
+    for task in rows(answer, "tasks") {
+        out.push_str(&format!("task {} {} {}\n", text(task, "task"), short(task, "device"), text(task, "status")));
+    }
+    for record in rows(answer, "evidence") {
+        out.push_str(&format!("evidence {}\n", record.as_str().unwrap_or_default()));
+    }
+    out
+}
+
+pub(super) fn explanation(answer: &Value) -> String {
+    let mut out = format!("{}: {}\n", text(answer, "subject"), text(answer, "state"));
+    for reason in rows(answer, "because").iter().filter_map(Value::as_str) {
+        out.push_str(&format!("  because  {reason}\n"));
+    }
+    for step in rows(answer, "next").iter().filter_map(Value::as_str) {
+        out.push_str(&format!("  next     {step}\n"));
+    }
+    out
+}
+
+pub(super) fn policies(answer: &Value) -> String {
+    let mut out = String::new();
+    for layer in rows(answer, "layers") {
+        out.push_str(&format!("# {} {}\n{}\n", text(layer, "layer"), short(layer, "digest"), text(layer, "text").trim()));
+    }
+    out
+}
+
+pub(super) fn checked(answer: &Value) -> String {
+    let mut out = format!("accepted, {} policies, digest {}\n", rows(answer, "policies").len(), text(answer, "digest"));
+    for warning in rows(answer, "warnings") {
+        let (line, message) = (text(warning, "line"), text(warning, "message"));
+        let place = if line.is_empty() { line } else { format!("line {line}: ") };
+        out.push_str(&format!("warning: {place}{message}\n"));
+    }
+    out
+}
+
+pub(super) fn evidence(answer: &Value) -> String {
+    list(answer, "no records", |row| {
+        vec![
+            text(row, "operation"),
+            text(row, "kind"),
+            text(row, "status"),
+            text(row, "object"),
+            text(row, "at"),
+            text(row, "note"),
+        ]
+    })
+}
+
+pub(super) fn verified(answer: &Value) -> String {
+    let ok = |value: &Value| if value.get("ok") == Some(&Value::Bool(true)) { "ok" } else { "BROKEN" }.to_owned();
+    let log = |log: &Value| {
+        vec![
+            format!("{} {}/{}", text(log, "kind"), short(log, "device"), text(log, "epoch")),
+            text(log, "size"),
+            short(log, "root"),
+            ok(log),
+        ]
+    };
+    let ledger = answer.get("ledger").map(log).into_iter();
+    let mut out = table(ledger.chain(rows(answer, "logs").iter().map(log)).collect());
+    for finding in rows(answer, "findings") {
+        out.push_str(&format!("{}: {}\n  {}\n", text(finding, "place"), text(finding, "text"), text(finding, "next")));
+    }
+    out.push_str(if ok(answer) == "ok" { "everything verifies" } else { "this store does NOT verify" });
+    out
+}
+
+pub(super) fn checkpoint(answer: &Value) -> String {
+    let note = answer.get("checkpoint").map(|checkpoint| text(checkpoint, "note")).unwrap_or_default();
+    format!("operation {}\n{note}", text(answer, "operation"))
+}
+
+pub(super) fn imported(answer: &Value) -> String {
+    let mut out = format!(
+        "{} imported ({} of them changed), {} the same as before, {} failed\n",
+        text(answer, "imported"),
+        text(answer, "updated"),
+        text(answer, "skipped"),
+        rows(answer, "failed").len()
+    );
+    for failed in rows(answer, "failed") {
+        out.push_str(&format!("failed {}: {}\n", text(failed, "path"), text(failed, "message")));
+    }
+    out
+}
+
+pub(super) fn synced(answer: &Value) -> String {
+    let rows = rows(answer, "peers").iter().map(|peer| {
+        vec![
+            short(peer, "device"),
+            format!("{} sent", text(peer, "sent")),
+            format!("{} received", text(peer, "received")),
+            format!("{} ms", text(peer, "ms")),
+        ]
+    });
+    table(rows.collect())
+}
+
+pub(super) fn ticket(answer: &Value) -> String {
+    // Alone on its line, so that it can be copied or piped.
+    text(answer, "ticket")
+}
+
+pub(super) fn let_in(answer: &Value) -> String {
+    format!("{} ({}) joined, code {}", text(answer, "name"), short(answer, "device"), text(answer, "code"))
+}
+
+pub(super) fn joined(answer: &Value) -> String {
+    format!(
+        "joined workspace {} ({}) as {}, code {}",
+        text(answer, "workspace"),
+        text(answer, "name"),
+        text(answer, "role"),
+        text(answer, "code")
+    )
+}
+
+pub(super) fn event(event: &Value) -> String {
+    let mut out = text(event, "event");
+    for (key, value) in event.as_object().into_iter().flatten().filter(|(key, _)| *key != "event") {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        out.push_str(&format!("  {key}={value}"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn cells_are_aligned_and_lines_have_no_tail() {
+        let lines = vec![vec!["a".into(), "b".into(), String::new()], vec!["äöü".into(), "c".into()]];
+        assert_eq!(table(lines), "a    b\näöü  c\n");
+    }
+
+    #[test]
+    fn absent_members_print_as_nothing() {
+        assert_eq!(written(&json!({ "object": "n1", "status": "completed" })), "n1  completed\noperation ");
+        assert_eq!(objects(&json!([])), "no objects; `put` makes one");
+    }
+}
