@@ -96,27 +96,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        let message = chain(&error);
-        match error {
-            StoreError::Busy { .. } => Self::failed(
-                "store_busy",
-                message,
-                "another command or a daemon of this workspace is at work; wait for it, or stop it",
-            ),
-            StoreError::Commit { .. } => Self::failed(
-                if is_full(&error) { "store_full" } else { "store_write" },
-                message,
-                "make room on the disk or check its permissions, then repeat the command",
-            ),
-            StoreError::Sealed { .. } | StoreError::Value { .. } => {
-                Self::failed("integrity", message, "run `evidence verify` to see all damage; restore a backup or join again")
-                    .with_exit(exit::INTEGRITY)
-            }
-            StoreError::Format { .. } => Self::failed("store_format", message, "install the newer version"),
-            StoreError::Open { .. } | StoreError::Read { .. } => {
-                Self::failed("store_read", message, "check the disk and the file's permissions; `evidence verify` finds damage")
-            }
-        }
+        Self::of_store(&error)
     }
 }
 
@@ -135,17 +115,41 @@ impl From<CallError> for ApiError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Write(error) => Self::of_write(&error),
-            CallError::Commit(error) => Self::failed(
-                if is_full(&error) { "store_full" } else { "store_write" },
-                chain(&*error),
-                "make room on the disk or check its permissions, then repeat the command",
-            ),
+            CallError::Commit(error) => Self::of_store(&error),
         }
     }
 }
 
 impl ApiError {
-    /// A refused or failed write. Errors are shared among the callers of one commit, so this one is borrowed.
+    /// A store that cannot be read or written. The callers of one commit share its error, so it is borrowed.
+    #[must_use]
+    pub fn of_store(error: &StoreError) -> Self {
+        let message = chain(error);
+        match error {
+            StoreError::Busy { .. } => Self::failed(
+                "store_busy",
+                message,
+                "another command or a daemon of this workspace is at work; wait for it, or stop it",
+            ),
+            StoreError::Commit { .. } => Self::failed(
+                if is_full(error) { "store_full" } else { "store_write" },
+                message,
+                "make room on the disk or check its permissions, then repeat the command",
+            ),
+            StoreError::Sealed { .. } | StoreError::Value { .. } => {
+                let hint = "run `evidence verify` to see all damage; restore a backup or join again";
+                Self::failed("integrity", message, hint).with_exit(exit::INTEGRITY)
+            }
+            StoreError::Format { .. } => Self::failed("store_format", message, "install the newer version"),
+            StoreError::Open { .. } | StoreError::Read { .. } => Self::failed(
+                "store_read",
+                message,
+                "check the disk and the file's permissions; `evidence verify` finds damage",
+            ),
+        }
+    }
+
+    /// A refused or failed write; borrowed for the same reason.
     #[must_use]
     pub fn of_write(error: &WriteError) -> Self {
         let message = chain(error);
@@ -181,7 +185,8 @@ impl ApiError {
             WriteError::NotMember => Self::failed("not_member", message, "ask an owner or admin for `invite`, then `join`"),
             WriteError::Governance(_) | WriteError::Grant => Self::internal(message),
             WriteError::Bundle(_) => Self::failed("invalid_policy", message, "correct it until `policy check` accepts it"),
-            WriteError::Store(_) => Self::failed("store_write", message, "check the disk, then repeat the command"),
+            WriteError::Store(error) => Self::of_store(error),
+            WriteError::NotWritten(error) => Self::of_store(error),
         }
     }
 
@@ -201,9 +206,6 @@ impl From<OpenError> for ApiError {
         let message = chain(&error);
         match error {
             OpenError::Store(error) => error.into(),
-            OpenError::Damaged(_) => {
-                Self::failed("integrity", message, "restore a backup, or remove the store and join again").with_exit(exit::INTEGRITY)
-            }
             OpenError::OtherDevice { .. } => {
                 Self::failed("other_device", message, "put back the identity file that belongs to this store")
             }

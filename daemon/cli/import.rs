@@ -80,19 +80,19 @@ fn walk_argument(argument: &Path, found: &mut Vec<Found>, failed: &mut Vec<Value
 fn walk(place: &Path, path: &str, found: &mut Vec<Found>, failed: &mut Vec<Value>) {
     let kind = match std::fs::symlink_metadata(place) {
         Ok(metadata) => metadata.file_type(),
-        Err(error) => return failed.push(failure(place, &error.to_string())),
+        Err(error) => return failed.push(failure(Path::new(path), &error.to_string())),
     };
     if kind.is_file() {
         return found.push(Found { place: place.to_owned(), path: path.to_owned() });
     }
     if !kind.is_dir() {
         // Links could lead in circles or out of the tree.
-        return failed.push(failure(place, "it is neither a file nor a directory"));
+        return failed.push(failure(Path::new(path), "it is neither a file nor a directory"));
     }
     let entries = std::fs::read_dir(place).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let mut entries = match entries {
         Ok(entries) => entries,
-        Err(error) => return failed.push(failure(place, &error.to_string())),
+        Err(error) => return failed.push(failure(Path::new(path), &error.to_string())),
     };
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {

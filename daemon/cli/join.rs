@@ -41,18 +41,18 @@ pub(super) async fn run(context: &Context, ticket: &str, name: Option<&str>) -> 
         change_over(context, &old, &ticket.workspace).await;
     }
     let first = first_sync(context, &ticket).await;
-    let mut answer = json!({
+    if let Err(error) = &first {
+        context.output.note(&format!("joined, but not synced yet: {}\n  run `sync` later", error.message));
+    }
+    let answer = json!({
         "device": identity.device(),
         "workspace": ticket.workspace,
         "code": joined.code,
         "name": alias,
         "role": ticket.role,
         "synced": first.is_ok(),
+        "sync": first.ok(),
     });
-    match first {
-        Ok(sync) => answer["sync"] = sync,
-        Err(error) => context.output.note(&format!("joined, but not synced yet: {}\n  run `sync` later", error.message)),
-    }
     context.output.answer(&answer, print::joined);
     Ok(0)
 }

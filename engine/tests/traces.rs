@@ -237,9 +237,13 @@ fn check(engine: &mut Engine, text: &str, operations: usize) {
     let view = engine.get(&object()).expect("readable").expect("known");
     assert!(view.value["text"] == text, "device {} holds another text", engine.device().short());
     assert!(view.conflicts.is_empty());
-    let history = engine.history(&object()).expect("history");
-    assert_eq!(history.len(), operations + 1, "the birth, and one entry per transaction");
-    assert!(history.iter().all(|item| item.status == EntryState::Admitted));
+    let (members, writers) = (engine.governance().members.len(), engine.frontier().len());
+    assert_eq!(engine.entries(), (members + writers + 1 + operations) as u64, "members, sessions, birth, operations");
+    if operations < 5_000 {
+        let history = engine.history(&object()).expect("history");
+        assert_eq!(history.len(), operations + 1, "the birth, and one entry per transaction");
+        assert!(history.iter().all(|item| item.status == EntryState::Admitted));
+    }
     let status = engine.status().expect("status");
     assert_eq!((status.held, status.refused, status.findings.len()), (0, 0, 0), "{:?}", status.findings);
     let report = engine.verify(|_, _| {}).expect("verifies");
@@ -267,6 +271,7 @@ fn two_friends_end_alike() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "takes minutes unoptimised; run with --release or --ignored")]
 fn three_clowns_end_alike() {
     if let Some(trace) = shared("clownschool.json.gz") {
         replay("clownschool", &trace, true);

@@ -53,9 +53,10 @@ impl Flow {
         new
     }
 
-    /// The two sides hold different histories of a log.
-    pub(super) fn diverged(&mut self, log: LogId) {
-        self.lanes.entry(log).or_default().diverged = true;
+    /// The two sides hold different histories of a log. True when that is news.
+    pub(super) fn diverged(&mut self, log: LogId) -> bool {
+        let lane = self.lanes.entry(log).or_default();
+        !std::mem::replace(&mut lane.diverged, true)
     }
 
     /// The peer asked for everything from here on.

@@ -73,6 +73,8 @@ pub struct Session {
     /// Segments that came before the governance that explains them; bounded per log.
     early: BTreeMap<LogId, VecDeque<Segment>>,
     counters: Counters,
+    /// Second histories that the peer was told of.
+    branches_told: usize,
 }
 
 impl Session {
@@ -80,7 +82,15 @@ impl Session {
     #[must_use]
     pub fn new(peer: DeviceId, dialler: bool) -> Self {
         let phase = Phase::Greeting { ours: None };
-        Self { peer, dialler, phase, flow: Flow::default(), early: BTreeMap::new(), counters: Counters::default() }
+        Self {
+            peer,
+            dialler,
+            phase,
+            flow: Flow::default(),
+            early: BTreeMap::new(),
+            counters: Counters::default(),
+            branches_told: 0,
+        }
     }
 
     /// The peer.
@@ -141,6 +151,11 @@ impl Session {
             // Logs may grow at any time; what is new is sent once positions are known.
             (Phase::Greeting { .. } | Phase::Comparing, Input::Grew) => {}
             (Phase::Flowing, Input::Grew) => {
+                // A fork is told of at once: an open session may go on for days.
+                if engine.branch_count() > self.branches_told {
+                    out.push(Output::Control(Control::Frontier(engine.frontier())));
+                }
+                self.branches_told = engine.branch_count();
                 self.retry_early(engine, now, &mut out)?;
                 self.pump(engine, &mut out)?;
             }
@@ -195,6 +210,7 @@ impl Session {
             let text = "this key is not a member of the workspace; join with a ticket from `invite`";
             return self.close(CloseCode::UnknownKey, text, out);
         }
+        self.branches_told = engine.branch_count();
         let (hello, now_held) = hello(engine);
         let spoken_for = match ours {
             Some(positions) => positions,
@@ -375,7 +391,10 @@ impl Session {
         out: &mut Vec<Output>,
     ) -> Result<(), StoreError> {
         if branch {
-            self.flow.diverged(log);
+            // Who asks for this side's history holds another one, which is wanted here as well.
+            if self.flow.diverged(log) && engine.size_of_log(&log) > LogSeq(0) {
+                out.push(Output::Control(Control::Want { log, from: LogSeq(0), branch: true }));
+            }
             if let Some(segment) = engine.segment(&log, from, true)? {
                 out.push(Output::Segment(Box::new(segment)));
             }

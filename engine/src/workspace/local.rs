@@ -148,9 +148,12 @@ pub enum WriteError {
     /// The grant was for something else: a fault of this program.
     #[error("the grant does not fit the operation; this is a fault of the program")]
     Grant,
-    /// The disk refused; nothing was acknowledged.
+    /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The disk refused the commit this call was to be in, after earlier calls of its batch were committed.
+    #[error("{0}")]
+    NotWritten(Arc<StoreError>),
 }
 
 fn heads_text(heads: &[Digest]) -> String {
@@ -183,23 +186,46 @@ impl Engine {
         let mut events = Vec::new();
         let mut rest = batch;
         while !rest.is_empty() {
-            let mut stage = self.stage(now);
-            let mut taken = 0;
-            for request in rest {
-                // A commit must fit one segment, since its entries share one signature.
-                if stage.appended() + 2 > limits::COMMIT_ENTRIES || stage.payload_bytes > limits::COMMIT_BYTES / 2 {
+            match self.write_commit(rest, now) {
+                Ok((answered, told)) => {
+                    rest = rest.get(answered.len()..).unwrap_or_default();
+                    answers.extend(answered);
+                    events.extend(told);
+                }
+                Err(error) if answers.is_empty() => return Err(error),
+                // Earlier commits of this call are on disk and stay answered; the others did not happen.
+                Err(error) => {
+                    let error = Arc::new(error);
+                    answers.extend(rest.iter().map(|_| Err(WriteError::NotWritten(Arc::clone(&error)))));
                     break;
                 }
-                let answer = match self.write_one(&mut stage, request) {
-                    Err(WriteError::Store(error)) => return Err(error),
-                    other => other,
-                };
-                answers.push(answer);
-                taken += 1;
             }
-            events.extend(self.commit(stage)?);
-            rest = rest.get(taken..).unwrap_or_default();
         }
+        Ok((answers, events))
+    }
+
+    /// Carries out as many calls as fit one commit.
+    fn write_commit(
+        &mut self,
+        batch: &[WriteRequest],
+        now: UnixMicros,
+    ) -> Result<(Vec<Result<Written, WriteError>>, Vec<Event>), StoreError> {
+        self.ensure_clean()?;
+        self.finish_genesis(now)?;
+        let mut stage = self.stage(now);
+        let mut answers = Vec::new();
+        for request in batch {
+            // A commit must fit one segment, since its entries share one signature.
+            let full = stage.appended() + 2 > limits::COMMIT_ENTRIES || stage.payload_bytes > limits::COMMIT_BYTES / 2;
+            if full && !answers.is_empty() {
+                break;
+            }
+            match self.write_one(&mut stage, request) {
+                Err(WriteError::Store(error)) => return Err(error),
+                answer => answers.push(answer),
+            }
+        }
+        let events = self.commit(stage)?;
         Ok((answers, events))
     }
 
@@ -470,14 +496,9 @@ impl Engine {
             let question = Question::of_entry(Origin::Local, self.device(), &entry, Some(&act), &rules.governance);
             self.admit_local(stage, request, &rules, &question, operation)?
         };
-        let link = Link {
-            id: syncd_evidence::merkle::leaf_hash(&entry.to_bytes()),
-            parents: entry.governance.clone(),
-            author: self.device(),
-            act,
-        };
-        self.add_link(stage, link, kind, payload);
-        self.log_entry(stage, log, entry, payload.to_vec(), &proof, OperationType::Enqueue);
+        let parents = entry.governance.clone();
+        let (_, id) = self.log_entry(stage, log, entry, payload.to_vec(), &proof, OperationType::Enqueue);
+        self.add_link(stage, Link { id, parents, author: self.device(), act }, kind, payload);
         Ok(done(operation, None, Vec::new()))
     }
 
@@ -633,7 +654,7 @@ impl Engine {
         object: ObjectKey,
     ) {
         let time = entry.time;
-        let seq = self.log_entry(stage, log, entry, bytes.clone(), &proof, OperationType::Enqueue);
+        let (seq, _) = self.log_entry(stage, log, entry, bytes.clone(), &proof, OperationType::Enqueue);
         if let Some(staged) = stage.objects.get_mut(&object) {
             staged.admitted.push(AdmittedChange::new(bytes, log, seq, time, proof));
         }
@@ -647,14 +668,14 @@ impl Engine {
         payload: Vec<u8>,
         proof: &Redeemed,
         operation: OperationType,
-    ) -> LogSeq {
+    ) -> (LogSeq, Digest) {
         let kind = self.staged_log(stage, log).map_or(LogKind::Local, |state| state.row.kind);
         let actor = entry.actor.clone();
-        let seq = self.append(stage, log, entry, payload);
+        let (seq, leaf) = self.append(stage, log, entry, payload);
         let covers = Coverage { log: Self::covered(&kind), first: seq, count: 1 };
         let record = ledger::admission(&actor, self.device(), operation, covers, proof.decision());
         self.record(stage, record);
-        seq
+        (seq, leaf)
     }
 }
 

@@ -115,11 +115,15 @@ pub struct Engine {
     ledger: LogNo,
     pending: BTreeMap<(LogNo, LogSeq), PendingRow>,
     decisions_stored: HashSet<Digest>,
+    /// How far of other logs this device's own has said since it was opened.
+    said_seen: BTreeMap<LogId, LogSeq>,
     cache: Cache,
     highest_epoch: Epoch,
     next_document: u64,
     objects: u64,
     session_logged: bool,
+    /// Whether a commit failed and memory could not be read anew since.
+    dirty: bool,
     tag: u64,
     last_record: UnixMicros,
     keys: BTreeMap<u32, SealKey>,
@@ -217,6 +221,12 @@ impl Engine {
     #[must_use]
     pub fn size_of_log(&self, log: &LogId) -> LogSeq {
         self.device_log(log).map_or(LogSeq(0), LogState::size)
+    }
+
+    /// Second histories of forked logs held here.
+    #[must_use]
+    pub fn branch_count(&self) -> usize {
+        self.branches.len()
     }
 
     /// Objects held here, deleted ones included.

@@ -19,7 +19,7 @@ use syncd_evidence::merkle::leaf_hash;
 use syncd_policy::{DEFAULT_BUNDLE, Gate};
 use syncd_schema::governance::{Act, Chain, Link};
 use syncd_schema::{
-    Actor, DeviceId, Digest, Entropy, EntryKind, Epoch, Genesis, Governance, LogId, LogSeq, OperationId,
+    Actor, DeviceId, Digest, Entropy, EntryKind, Epoch, Genesis, Governance, OperationId,
     OperationType, UnixMicros, WorkspaceId, cbor, limits, manifest, ports,
 };
 use zeroize::Zeroizing;
@@ -68,9 +68,6 @@ pub enum OpenError {
     /// The welcome does not fit the workspace that was to be joined.
     #[error("the inviting device sent a genesis that is not the one of the ticket's workspace")]
     Genesis,
-    /// What is stored cannot be read.
-    #[error("the store cannot be understood; run `evidence verify`")]
-    Damaged(#[source] cbor::CborError),
 }
 
 impl Engine {
@@ -90,7 +87,7 @@ impl Engine {
         };
         let key = WorkspaceKey { key_epoch: 0, key: ports::random(&mut *config.entropy) };
         let workspace = genesis.workspace();
-        Self::initialise(&mut config, workspace, vec![key], None)?;
+        Self::initialise(&mut config, workspace, vec![key], &genesis, None)?;
         let mut engine = Self::open(config)?;
         engine.write_genesis(&genesis, now)?;
         Ok(engine)
@@ -109,7 +106,7 @@ impl Engine {
             let key = config.identity.unwrap_key(&workspace, wrapped).map_err(|_| OpenError::Genesis)?;
             keys.push(WorkspaceKey { key_epoch: wrapped.key_epoch, key: *key });
         }
-        Self::initialise(&mut config, workspace, keys, Some((inviter, &welcome.genesis)))?;
+        Self::initialise(&mut config, workspace, keys, &welcome.genesis, Some(inviter))?;
         Self::open(config)
     }
 
@@ -118,7 +115,8 @@ impl Engine {
         config: &mut Config,
         workspace: WorkspaceId,
         keys: Vec<WorkspaceKey>,
-        welcome: Option<(DeviceId, &Genesis)>,
+        genesis: &Genesis,
+        inviter: Option<DeviceId>,
     ) -> Result<(), OpenError> {
         let mut seed = SeedOnce(ports::random(&mut *config.entropy));
         let key = SealKey::from_bytes(config.store_key.clone());
@@ -129,9 +127,9 @@ impl Engine {
         let mut batch = Batch::default();
         batch.put_plain("workspace", workspace.as_bytes());
         batch.put_plain("device", config.identity.device().as_bytes());
-        if let Some((inviter, genesis)) = welcome {
+        batch.put(Table::Keys, b"genesis".to_vec(), genesis.to_bytes());
+        if let Some(inviter) = inviter {
             batch.put(Table::Keys, b"inviter".to_vec(), inviter.0.to_vec());
-            batch.put(Table::Keys, b"genesis".to_vec(), genesis.to_bytes());
         }
         let row = StoreRow { name: Digest(seed.next()), epoch: Epoch(0), keys, stopped: None };
         batch.put(Table::Keys, b"store".to_vec(), cbor::encode(&row));
@@ -142,7 +140,19 @@ impl Engine {
         Ok(())
     }
 
-    fn write_genesis(&mut self, genesis: &Genesis, now: UnixMicros) -> Result<(), OpenError> {
+    /// Writes the genesis entry of a workspace that this device owns, if a kill came between the store's first
+    /// commit and that entry.
+    pub(crate) fn finish_genesis(&mut self, now: UnixMicros) -> Result<(), StoreError> {
+        if !self.chain.is_empty() {
+            return Ok(());
+        }
+        match self.genesis()? {
+            Some(genesis) if genesis.owner == self.device() => self.write_genesis(&genesis, now),
+            _ => Ok(()),
+        }
+    }
+
+    fn write_genesis(&mut self, genesis: &Genesis, now: UnixMicros) -> Result<(), StoreError> {
         let payload = genesis.to_bytes();
         let mut stage = self.stage(now);
         let log = self.log_number(&mut stage, LogKind::Device(self.own_log()));
@@ -158,13 +168,12 @@ impl Engine {
             act: Act::Genesis(genesis.clone()),
         };
         self.add_link(&mut stage, link, EntryKind::GENESIS, &payload);
-        let seq = self.append(&mut stage, log, entry, payload);
+        let (seq, _) = self.append(&mut stage, log, entry, payload);
         let covers = Coverage { log: Self::covered(&LogKind::Device(self.own_log())), first: seq, count: 1 };
         let record =
             crate::ledger::admission(&Actor::system(), self.device(), OperationType::Enqueue, covers, decision);
         self.record(&mut stage, record);
-        self.commit(stage)?;
-        Ok(())
+        self.commit(stage).map(drop)
     }
 
     /// Opens a workspace that the store holds.
@@ -210,10 +219,12 @@ impl Engine {
             ledger: LogNo(0),
             pending: BTreeMap::new(),
             decisions_stored: HashSet::new(),
+            said_seen: BTreeMap::new(),
             cache: Cache::new(CACHE_BYTES),
             next_document: 0,
             objects: 0,
             session_logged: false,
+            dirty: false,
             tag,
             last_record: UnixMicros(0),
             keys,
@@ -226,7 +237,7 @@ impl Engine {
         Ok(engine)
     }
 
-    fn read_logs(&mut self) -> Result<(), OpenError> {
+    fn read_logs(&mut self) -> Result<(), StoreError> {
         for (at, bytes) in self.store.prefix(Table::Logs, &[])? {
             let row: LogRow = rows::decode(Table::Logs, &at, &bytes)?;
             let no = LogNo(at.as_slice().try_into().map_or(u32::MAX, u32::from_be_bytes));
@@ -248,7 +259,7 @@ impl Engine {
         Ok(())
     }
 
-    fn read_pending(&mut self) -> Result<(), OpenError> {
+    fn read_pending(&mut self) -> Result<(), StoreError> {
         for (at, bytes) in self.store.prefix(Table::Pending, &[])? {
             let row: PendingRow = rows::decode(Table::Pending, &at, &bytes)?;
             if let Some(at) = key::parse_position(&at) {
@@ -259,11 +270,15 @@ impl Engine {
     }
 
     /// The chain is kept apart from the logs, so that opening does not read those.
-    fn read_governance(&mut self) -> Result<(), OpenError> {
+    fn read_governance(&mut self) -> Result<(), StoreError> {
         let mut links = Vec::new();
         for (at, bytes) in self.store.prefix(Table::Governance, &[])? {
             let row: rows::GovernanceRow = rows::decode(Table::Governance, &at, &bytes)?;
-            let act = Act::decode(row.kind, &row.payload).map_err(OpenError::Damaged)?;
+            let act = Act::decode(row.kind, &row.payload).map_err(|source| StoreError::Value {
+                table: Table::Governance.name(),
+                key: hex::encode(&at),
+                source,
+            })?;
             links.push(Link { id: row.id, parents: row.parents, author: row.author, act });
         }
         for link in links {
@@ -273,7 +288,7 @@ impl Engine {
         Ok(())
     }
 
-    fn read_counters(&mut self) -> Result<(), OpenError> {
+    fn read_counters(&mut self) -> Result<(), StoreError> {
         let last = self.store.last_at(Table::Docs, &[], &[u8::MAX; 12])?;
         let number = last.and_then(|(key, _)| key.first_chunk::<8>().map(|n| u64::from_be_bytes(*n)));
         self.next_document = number.map_or(0, |number| number + 1);
@@ -305,15 +320,37 @@ impl Engine {
 
     /// The genesis, for welcoming others.
     pub(crate) fn genesis(&self) -> Result<Option<Genesis>, StoreError> {
-        if let Some(bytes) = self.store.get(Table::Keys, b"genesis")? {
-            return Ok(cbor::decode("genesis", &bytes, limits::RECORD_BYTES).ok());
-        }
-        let Some(owner) = self.governance().owner else { return Ok(None) };
-        let log = LogId { workspace: self.workspace, device: owner, epoch: Epoch(0) };
-        let Some(no) = self.log_numbers.get(&log) else { return Ok(None) };
-        let record = self.record_at(*no, LogSeq(0))?;
-        let payload = record.and_then(|record| record.payload).unwrap_or_default();
-        Ok(cbor::decode("genesis", &payload, limits::RECORD_BYTES).ok())
+        let bytes = self.store.get(Table::Keys, b"genesis")?.unwrap_or_default();
+        Ok(cbor::decode("genesis", &bytes, limits::RECORD_BYTES).ok())
+    }
+
+    /// Makes memory say what the store says, after a commit failed: it may be on disk nevertheless. Whatever came of
+    /// it was not acknowledged, so both are allowed, but not one here and the other there.
+    pub(crate) fn reload(&mut self) -> Result<(), StoreError> {
+        self.dirty = true;
+        let Some(row) = rows::read::<StoreRow>(&self.store, Table::Keys, b"store")? else { return Ok(()) };
+        self.store_row = row;
+        self.logs.clear();
+        self.log_numbers.clear();
+        self.branches.clear();
+        self.pending.clear();
+        self.decisions_stored.clear();
+        self.said_seen.clear();
+        self.cache = Cache::new(CACHE_BYTES);
+        self.chain = Chain::default();
+        // A new session is drawn before the next write: the old one may or may not be logged.
+        self.session_logged = false;
+        self.read_logs()?;
+        self.read_pending()?;
+        self.read_governance()?;
+        self.read_counters()?;
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Before anything is written: is memory known to say what the store says?
+    pub(crate) fn ensure_clean(&mut self) -> Result<(), StoreError> {
+        if self.dirty { self.reload() } else { Ok(()) }
     }
 }
 

@@ -102,6 +102,7 @@ impl Engine {
     /// Says why the segment was not taken; nothing of it was stored. What a peer is to blame for is on record as a
     /// finding.
     pub fn receive(&mut self, from: DeviceId, segment: &Segment, now: UnixMicros) -> Result<Receipt, ReceiveError> {
+        self.ensure_clean()?;
         match self.try_receive(segment, now) {
             Err(error) => {
                 self.blame(from, segment, &error, now)?;

@@ -20,7 +20,8 @@ use syncd_evidence::merkle::leaf_hash;
 use syncd_evidence::{Checkpoint, Coverage, CoveredLog, Finding, Record, RecordKind, Tree};
 use syncd_policy::Decision;
 use syncd_schema::governance::{Chain, Link};
-use syncd_schema::{Digest, Entry, EntryKind, LogId, LogSeq, OperationId, UnixMicros, cbor, domain};
+use syncd_schema::entry::Seen;
+use syncd_schema::{Digest, Entry, EntryKind, LogId, LogSeq, OperationId, UnixMicros, cbor, domain, limits};
 
 /// Single-entry runs are folded into one when there are this many: small enough that a segment is built from few
 /// rows, large enough that folding costs little per entry.
@@ -62,6 +63,7 @@ pub(crate) struct Stage {
     pub(crate) payload_bytes: usize,
     findings: HashMap<Digest, Finding>,
     decisions_of_last: BTreeSet<Digest>,
+    said_seen: Vec<(LogId, LogSeq)>,
 }
 
 impl Stage {
@@ -117,6 +119,7 @@ impl Engine {
             payload_bytes: 0,
             findings: HashMap::new(),
             decisions_of_last: BTreeSet::new(),
+            said_seen: Vec::new(),
         }
     }
 
@@ -150,17 +153,38 @@ impl Engine {
         no
     }
 
-    /// Appends an entry to a log of this device; its position.
-    pub(crate) fn append(&self, stage: &mut Stage, no: LogNo, entry: Entry, payload: Vec<u8>) -> LogSeq {
+    /// Appends an entry to a log of this device; its position and leaf hash.
+    pub(crate) fn append(&self, stage: &mut Stage, no: LogNo, mut entry: Entry, payload: Vec<u8>) -> (LogSeq, Digest) {
+        if !stage.appended.contains_key(&no) {
+            entry.seen = self.newly_seen(stage, no);
+        }
         let leaf = leaf_hash(&entry.to_bytes());
-        let Some(state) = self.staged_log_mut(stage, no) else { return LogSeq(u64::MAX) };
+        let Some(state) = self.staged_log_mut(stage, no) else { return (LogSeq(u64::MAX), leaf) };
         let seq = state.size();
         state.row.tree.append(leaf);
         state.row.last = Some((entry.operation, entry.time));
         state.row.governance.clone_from(&entry.governance);
         stage.payload_bytes += payload.len();
         stage.appended.entry(no).or_default().push(LogRecord { entry, payload: Some(payload) });
-        seq
+        (seq, leaf)
+    }
+
+    /// How far this device has read other logs, as far as it has not said so since it was opened. Said by the first
+    /// entry of a commit.
+    fn newly_seen(&self, stage: &mut Stage, no: LogNo) -> Vec<Seen> {
+        if self.staged_log(stage, no).is_none_or(|state| !matches!(state.row.kind, LogKind::Device(_))) {
+            return Vec::new();
+        }
+        let mut seen = Vec::new();
+        for (log, other) in self.log_numbers.iter().filter(|(_, other)| **other != no) {
+            let Some(state) = self.logs.get(other) else { continue };
+            let size = state.size();
+            if self.said_seen.get(log) != Some(&size) && seen.len() < limits::REFERENCES {
+                seen.push(Seen { log: *log, size, root: state.row.tree.root() });
+                stage.said_seen.push((*log, size));
+            }
+        }
+        seen
     }
 
     /// Changes a log's row beside its tree.
@@ -312,7 +336,13 @@ impl Engine {
         for (no, state) in &stage.logs {
             stage.batch.put(Table::Logs, key::log(*no), cbor::encode(&state.row));
         }
-        self.store.commit(std::mem::take(&mut stage.batch))?;
+        if let Err(error) = self.store.commit(std::mem::take(&mut stage.batch)) {
+            drop(objects);
+            if let Err(second) = self.reload() {
+                tracing::warn!(error = %second, "the store cannot be read after a failed commit; it is tried again");
+            }
+            return Err(error);
+        }
         Ok(self.install(stage, objects))
     }
 
@@ -355,6 +385,7 @@ impl Engine {
             self.refresh_rules();
             stage.events.push(Event::GovernanceChanged);
         }
+        self.said_seen.extend(stage.said_seen);
         self.decisions_stored.extend(stage.decisions);
         self.next_document = stage.next_document;
         self.session_logged = stage.session_logged;

@@ -3,10 +3,19 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use syncd_engine::document::{self, EncodedChange};
+use syncd_engine::log::{LogRecord, run};
 use syncd_engine::session::{Input, Output, Session};
+use syncd_engine::store::seal::SealKey;
 use syncd_engine::workspace::Welcome;
 use syncd_engine::{Config, Engine, Identity, Intent, Location, WriteError, WriteRequest, Written};
-use syncd_schema::{Entropy, Role, UnixMicros};
+use syncd_evidence::merkle::leaf_hash;
+use syncd_evidence::{Checkpoint, Tree};
+use syncd_schema::entry::{ENTRY_VERSION, Subject};
+use syncd_schema::message::Segment;
+use syncd_schema::{
+    Digest, Entropy, Entry, EntryKind, Epoch, Incarnation, LogId, LogSeq, Manifest, OperationId, Role, UnixMicros,
+};
 use zeroize::Zeroizing;
 
 /// Randomness that repeats: a SHA-256 chain over a seed.
@@ -170,4 +179,125 @@ fn carry(
     };
     traffic.messages += 1;
     back.extend(session.handle(engine, input, now).expect("the disk works"));
+}
+
+/// A member whose entries are made by hand, honest or not: it has the keys a member has, and no engine.
+pub struct Hand {
+    pub identity: Identity,
+    pub key: SealKey,
+    pub log: LogId,
+    pub tree: Tree,
+    /// The governance its next entries name.
+    pub governance: Vec<Digest>,
+    /// The time of its next entry.
+    pub time: UnixMicros,
+    pub session: [u8; 16],
+    pub entropy: Seeded,
+}
+
+impl Hand {
+    pub fn enrolled(owner: &mut Engine, seed: u64, role: Role) -> Self {
+        let identity = identity(seed);
+        let signature = identity.key_signature(&owner.workspace());
+        let (welcome, _) = owner
+            .enrol(identity.device(), "hand", role, identity.key_agreement(), &signature, START)
+            .expect("enrolled");
+        let key = identity.unwrap_key(&owner.workspace(), &welcome.keys[0]).expect("its key");
+        let log = LogId { workspace: owner.workspace(), device: identity.device(), epoch: Epoch(0) };
+        Self {
+            identity,
+            key: SealKey::from_bytes(key),
+            log,
+            tree: Tree::default(),
+            governance: owner.governance().heads.clone(),
+            time: START.plus(5_000_000),
+            session: [seed as u8; 16],
+            entropy: Seeded::new(seed + 77),
+        }
+    }
+
+    /// The Automerge actor of its session.
+    pub fn actor(&self) -> [u8; 16] {
+        let epoch = self.log.epoch.0.to_be_bytes();
+        let parts: [&[u8]; 4] = [&self.log.workspace.0, &self.log.device.0, &epoch, &self.session];
+        syncd_schema::domain::hash("actor", &parts).0[..16].try_into().expect("16 bytes")
+    }
+
+    /// The next entry, its payload as it should be.
+    pub fn record(&mut self, kind: EntryKind, subject: Option<Subject>, payload: &[u8]) -> LogRecord {
+        self.time = self.time.plus(1_000);
+        let entry = Entry {
+            version: ENTRY_VERSION,
+            kind,
+            operation: OperationId::at(self.time, 7),
+            time: self.time,
+            actor: user(),
+            subject,
+            idempotency_key: None,
+            replay_safe: false,
+            payload_digest: syncd_schema::domain::sha256(payload),
+            payload_len: payload.len() as u32,
+            requires: Vec::new(),
+            seen: Vec::new(),
+            governance: self.governance.clone(),
+            base: None,
+        };
+        LogRecord { entry, payload: Some(payload.to_vec()) }
+    }
+
+    pub fn session(&mut self) -> LogRecord {
+        let session = self.session;
+        self.record(EntryKind::SESSION, None, &session)
+    }
+
+    pub fn change(&mut self, subject: Subject, change: EncodedChange) -> LogRecord {
+        let mut record = self.record(EntryKind::EDIT, Some(subject), &change.bytes);
+        record.entry.payload_digest = change.hash;
+        record
+    }
+
+    pub fn birth(&mut self, id: &str, value: serde_json::Value) -> LogRecord {
+        let (collection, object) = ("notes".parse().unwrap(), id.parse().unwrap());
+        let birth = document::birth(&object, &collection, &value, &Manifest::free_form(collection.clone()));
+        let change = birth.expect("born").change;
+        self.change(Subject { collection, object, incarnation: Incarnation(change.hash.0) }, change)
+    }
+
+    /// An edit of what an engine holds, by the given Automerge actor.
+    pub fn edit(&mut self, engine: &mut Engine, id: &str, value: serde_json::Value, actor: [u8; 16]) -> LogRecord {
+        let subject = subject(engine, id);
+        let mut doc = engine.with_object(&subject.object, Clone::clone).expect("readable").expect("known");
+        let edit = syncd_engine::Edit::MergePatch(value);
+        let manifest = Manifest::free_form(subject.collection.clone());
+        let change = document::apply(&mut doc, &edit, actor, 0, &manifest).expect("applies").expect("a change");
+        self.change(subject, change)
+    }
+
+    /// The next segment of its log.
+    pub fn send(&mut self, records: &[LogRecord]) -> Segment {
+        let first = self.tree.size();
+        for record in records {
+            self.tree.append(leaf_hash(&record.entry.to_bytes()));
+        }
+        let run = run::encode(records);
+        self.seal(first, records.len() as u32, &run.bytes, run.open_len as u32)
+    }
+
+    /// A segment that says what it is told to, with the checkpoint of the tree as it stands.
+    pub fn seal(&mut self, first: LogSeq, count: u32, run: &[u8], open_len: u32) -> Segment {
+        let origin = syncd_schema::domain::log_origin(&self.log);
+        let checkpoint = Checkpoint::sign(&origin, self.tree.size(), self.tree.root(), self.identity.key());
+        let checkpoint = syncd_schema::cbor::encode(&checkpoint);
+        let (log, key_epoch) = (self.log, 0);
+        let mut segment = Segment { log, first, count, checkpoint, key_epoch, open_len, branch: false, sealed: Vec::new() };
+        segment.sealed = self.key.seal(run, &segment.associated_data(), &mut self.entropy);
+        segment
+    }
+}
+
+/// What entries about an object name.
+pub fn subject(engine: &Engine, id: &str) -> Subject {
+    let object = id.parse().unwrap();
+    let birth = engine.history(&object).expect("history")[0].change;
+    Subject { collection: "notes".parse().unwrap(), object, incarnation: Incarnation(birth.0) }
 }

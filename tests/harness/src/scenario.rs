@@ -215,8 +215,11 @@ pub fn clones(seed: u64, is_loud: bool) -> Result<(), String> {
             world.pass(4_000_000)?;
         }
         world.weather = Weather::CALM;
-        for _ in 0..10 {
-            (0..world.devices.len()).for_each(|device| world.dial_everybody(device));
+        // A fork is told of when sessions begin.
+        for _ in 0..6 {
+            for number in world.connections.keys().copied().collect::<Vec<_>>() {
+                world.disconnect(number, "ends");
+            }
             world.pass(10_000_000)?;
         }
         noticed(&mut world, copy)

@@ -1,0 +1,138 @@
+//! The values and keys of the store's tables.
+
+use crate::inputs::*;
+use crate::vectors::*;
+use syncd_engine::store::rows::{
+    GovernanceRow, IdempotencyRow, LogKind, LogRow, ObjectRow, PartRow, PeerRow, PendingRow, RunRow, Source,
+    StoreRow, TicketRow, WorkspaceKey,
+};
+use syncd_engine::store::tables::{LogNo, key};
+use syncd_evidence::Tree;
+use syncd_schema::operation::EntryState;
+use syncd_schema::{Collection, EntryKind, Epoch, Incarnation, LogSeq, ObjectId, Role, cbor};
+
+/// A row without `PartialEq` is compared as debugging output shows it.
+fn check_row<T>(file: &mut File, vector: &str, row: &T)
+where
+    T: for<'b> minicbor::Decode<'b, ()> + minicbor::Encode<()> + std::fmt::Debug,
+{
+    file.exact(vector, &cbor::encode(row), |kept| {
+        let (again, read) = canonical::<T>(kept);
+        assert_eq!(format!("{read:?}"), format!("{row:?}"));
+        (again, Facts::new())
+    });
+}
+
+#[test]
+fn rows() {
+    let mut file = File::open("rows.json", "Values of the store's tables before they are sealed, and keys.");
+    let mut tree = Tree::default();
+    tree.append_entry(&[0]);
+    let log_row = LogRow {
+        kind: LogKind::Device(log()),
+        tree,
+        checkpoint: Some(checkpoint(1)),
+        last: Some((operation(0), TIME)),
+        governance: vec![digest(0x21)],
+        actor: Some([0x91; 16]),
+        frozen: false,
+        fold_from: LogSeq(0),
+        loose: 1,
+    };
+    check_row(&mut file, "logs: device", &log_row);
+    let empty = LogRow {
+        kind: LogKind::Ledger,
+        tree: Tree::default(),
+        checkpoint: None,
+        last: None,
+        actor: None,
+        ..log_row
+    };
+    check_row(&mut file, "logs: empty ledger", &empty);
+    check_row(
+        &mut file,
+        "logs: kinds",
+        &vec![LogKind::Device(log()), LogKind::Local, LogKind::Ledger, LogKind::Branch(log())],
+    );
+    check_row(
+        &mut file,
+        "runs",
+        &RunRow { count: 1, open_len: 3, checkpoint: checkpoint(1), bytes: vec![0, 1, 2, 3] },
+    );
+    let object_row = ObjectRow {
+        collection: name::<Collection>("notes"),
+        object: name::<ObjectId>("n1"),
+        incarnation: Incarnation([0x92; 32]),
+        document: 7,
+        heads: vec![digest(0x93)],
+        snapshot_bytes: 1_000,
+        parts: 2,
+        tail_bytes: 300,
+        changes: 5,
+        covered: vec![digest(0x93)],
+        created: TIME,
+        changed: TIME.plus(5),
+    };
+    check_row(&mut file, "objects", &object_row);
+    let sources = vec![Source { log: LogNo(2), first: LogSeq(4), count: 2 }];
+    check_row(
+        &mut file,
+        "docs: tail",
+        &PartRow { sources: sources.clone(), bytes: vec![1, 2, 3], lengths: vec![1, 2] },
+    );
+    check_row(&mut file, "docs: snapshot", &PartRow { sources, bytes: vec![1, 2, 3], lengths: Vec::new() });
+    let pending = PendingRow {
+        state: EntryState::Held,
+        reason: "it builds on changes that have not arrived".to_owned(),
+        object: Some((name("n1"), Incarnation([0x92; 32]))),
+        missing: vec![digest(0x94)],
+        requires: vec![operation(3)],
+        decision: None,
+        since: TIME,
+        session: Some([0x91; 16]),
+    };
+    check_row(&mut file, "pending", &pending);
+    check_row(
+        &mut file,
+        "idempotency",
+        &IdempotencyRow { operation: operation(0), object: None, request: digest(0x95) },
+    );
+    check_row(
+        &mut file,
+        "peers",
+        &PeerRow { count: 3, state: EntryState::Admitted, operation: operation(9), at: TIME },
+    );
+    check_row(
+        &mut file,
+        "tickets",
+        &TicketRow { role: Role::Agent, expires: TIME, secret: [0x71; 16], confirm: true, used: None },
+    );
+    let governance = GovernanceRow {
+        id: digest(0x96),
+        parents: vec![digest(0x97)],
+        author: device(),
+        kind: EntryKind::MEMBER,
+        payload: vec![1, 2],
+    };
+    check_row(&mut file, "governance", &governance);
+    let keys = vec![WorkspaceKey { key_epoch: 3, key: [0x61; 32] }];
+    check_row(
+        &mut file,
+        "keys: store",
+        &StoreRow { name: digest(0x32), epoch: Epoch(2), keys, stopped: None },
+    );
+    let incarnation = Incarnation([0x92; 32]);
+    let keys = [
+        ("logs", key::log(LogNo(258))),
+        ("runs and pending", key::position(LogNo(258), LogSeq(772))),
+        ("objects", key::object(&name("n1"), &incarnation)),
+        ("docs", key::part(7, 2)),
+        ("names", key::name(&name("notes"), &name("n1"), &incarnation)),
+        ("peers", key::peer(&device(), LogNo(258), LogSeq(772))),
+    ];
+    file.derived(
+        "keys of tables",
+        keys.into_iter().map(|(table, key)| (table.to_owned(), bytes(key))).collect(),
+    );
+    file.done();
+}
