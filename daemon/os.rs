@@ -29,7 +29,8 @@ pub fn now() -> UnixMicros {
 /// The person who is logged in, as the default actor.
 #[must_use]
 pub fn login() -> Actor {
-    let named = ["LOGNAME", "USER"].iter().filter_map(|name| std::env::var(name).ok()).find(|name| !name.is_empty());
+    let named =
+        ["LOGNAME", "USER"].iter().filter_map(|name| std::env::var(name).ok()).find(|name| !name.is_empty());
     // Services are started without these variables.
     let name = named.or_else(|| printed_by("id", &["-un"])).unwrap_or_else(|| "unknown".to_owned());
     // Whatever a login may contain, an actor's id has no spaces and an end.

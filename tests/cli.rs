@@ -1,6 +1,8 @@
 //! The command line as its contract says, driven from outside: names, JSON keys, exit codes, with the daemon
 //! running and not.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Device, Ran};
@@ -66,7 +68,7 @@ fn an_object_lives_from_put_to_delete() {
         let file = ada.file("title.txt", "two");
         ada.run(&["edit", "n1", "--set-text", "/title", "--file", file.to_str().unwrap()]).ok();
         let value = ada.run(&["get", "n1"]).ok()["value"].clone();
-        assert_eq!(value, json!({"title": "two", "body": "h-ello".replace("-e", "-e"), "n": 1, "list": [1]}));
+        assert_eq!(value, json!({"title": "two", "body": "h-ello", "n": 1, "list": [1]}));
 
         let history = ada.run(&["history", "n1"]).ok();
         assert_eq!(history.as_array().unwrap().len(), 5);
@@ -130,7 +132,7 @@ fn what_goes_wrong_has_its_code_and_exit_code() {
             (&["--actor", "agent:x", "edit", "n1", "--merge-patch", "{}"], 4, "needs_decision"),
             (&["ops", "--status", "lost"], 2, "usage"),
             (&["sync"], 7, "peer_unreachable"),
-            (&["import", "missing"], 6, "not_found"),
+            (&["import", "missing"], 1, "file"),
             (&["join", "nonsense"], 2, "usage"),
             (&["invite", "--ttl", "soon"], 2, "usage"),
             (&["nonsense"], 2, "usage"),
@@ -174,7 +176,10 @@ fn people_get_words_and_errors_say_what_to_do() {
         ] {
             let ran = ada.plain(args);
             assert_eq!(ran.code, 0, "{args:?}: {ran:?}");
-            assert!(!ran.out.trim().is_empty() && serde_json::from_str::<Value>(&ran.out).is_err(), "{args:?}: {ran:?}");
+            assert!(
+                !ran.out.trim().is_empty() && serde_json::from_str::<Value>(&ran.out).is_err(),
+                "{args:?}: {ran:?}"
+            );
         }
         let ran = ada.plain(&["get", "nothing"]);
         assert_eq!((ran.code, ran.out.as_str()), (6, ""));
@@ -200,7 +205,15 @@ fn views_have_the_keys_of_the_contract() {
         let operation = ada.run(&["op", put["operation"].as_str().unwrap()]).ok();
         has_keys(
             &operation,
-            &["operation", "type", "status", "local_operation_id", "remote_operation_ids", "tasks", "evidence"],
+            &[
+                "operation",
+                "type",
+                "status",
+                "local_operation_id",
+                "remote_operation_ids",
+                "tasks",
+                "evidence",
+            ],
         );
         assert_eq!(operation["evidence"].as_array().unwrap().len(), 1);
         let operations = ada.run(&["ops", "--status", "completed"]).ok();
@@ -311,6 +324,26 @@ fn commands_at_the_same_time_wait_for_each_other() {
 }
 
 #[test]
+fn a_store_that_was_tampered_with_is_a_violation() {
+    let ada = Device::new();
+    let workspace = ada.run(&["init"]).ok()["workspace"].as_str().unwrap().to_owned();
+    ada.run(&["put", "notes", "--id", "n1", "{}"]).ok();
+    let dir = ada.root().join("workspaces").join(workspace);
+    let (store, key) = (dir.join("store.redb"), dir.join("store.key"));
+    let (bytes, secret) = (std::fs::read(&store).unwrap(), std::fs::read(&key).unwrap());
+    // Another key opens no value; half a file is no store; an empty file holds no workspace.
+    std::fs::write(&key, [7; 32]).unwrap();
+    ada.run(&["evidence", "verify"]).fails(5, "integrity");
+    std::fs::write(&key, &secret).unwrap();
+    for damaged in [&bytes[..bytes.len() / 2], &[]] {
+        std::fs::write(&store, damaged).unwrap();
+        ada.run(&["evidence", "verify"]).fails(5, "integrity");
+    }
+    std::fs::write(&store, &bytes).unwrap();
+    assert_eq!(ada.run(&["evidence", "verify"]).ok()["ok"], true);
+}
+
+#[test]
 fn nobody_else_may_read_anything() {
     fn check(path: &Path) {
         let metadata = std::fs::symlink_metadata(path).unwrap();
@@ -333,8 +366,7 @@ fn a_root_with_a_long_path_has_its_socket_elsewhere() {
     let ada = Device::new();
     let root = ada.home().join("d".repeat(120));
     let root = root.to_str().unwrap();
-    let daemon = ada.start(&["--root", root, "--json", "up", "--listen", "127.0.0.1:0"]);
-    let mut daemon = daemon;
+    let mut daemon = ada.start(&["--root", root, "--json", "up", "--listen", "127.0.0.1:0"]);
     let socket = daemon.line()["socket"].as_str().unwrap().to_owned();
     assert!(!socket.starts_with(root) && Path::new(&socket).exists());
     assert_eq!(ada.run(&["--root", root, "status"]).ok()["daemon"], true);
@@ -426,7 +458,8 @@ fn an_inviter_who_wants_to_types_the_code() {
         let mut invite = ada.start(&["--json", "invite", "--confirm"]);
         let ticket = invite.line()["ticket"].as_str().unwrap().to_owned();
         let mut join = bob.command(&["join", &ticket]);
-        let mut join = join.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut join =
+            join.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap();
         let mut shown = String::new();
         let mut stderr = std::io::BufReader::new(join.stderr.take().unwrap());
         std::io::BufRead::read_line(&mut stderr, &mut shown).unwrap();

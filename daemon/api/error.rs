@@ -65,10 +65,22 @@ impl ApiError {
         Self::failed("not_found", message, hint).with_exit(exit::NOT_FOUND)
     }
 
+    /// What is stored is not what was stored.
+    #[must_use]
+    pub fn damaged(message: impl Into<String>) -> Self {
+        let hint = "`evidence verify` shows all damage of a store that opens; restore a backup, or remove the store and \
+                    join again: peers hold the replicated logs";
+        Self::failed("integrity", message, hint).with_exit(exit::INTEGRITY)
+    }
+
     /// A fault of this program.
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::failed("internal", message, "this is a fault of the program; run it again with -v and report what it says")
+        Self::failed(
+            "internal",
+            message,
+            "this is a fault of the program; run it again with -v and report what it says",
+        )
     }
 
     /// The same with another exit code.
@@ -100,17 +112,6 @@ impl From<StoreError> for ApiError {
     }
 }
 
-fn is_full(error: &StoreError) -> bool {
-    let mut cause: Option<&dyn Error> = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
 impl From<CallError> for ApiError {
     fn from(error: CallError) -> Self {
         match error {
@@ -125,6 +126,9 @@ impl ApiError {
     #[must_use]
     pub fn of_store(error: &StoreError) -> Self {
         let message = chain(error);
+        if error.is_damage() {
+            return Self::damaged(message);
+        }
         match error {
             StoreError::Busy { .. } => Self::failed(
                 "store_busy",
@@ -132,20 +136,17 @@ impl ApiError {
                 "another command or a daemon of this workspace is at work; wait for it, or stop it",
             ),
             StoreError::Commit { .. } => Self::failed(
-                if is_full(error) { "store_full" } else { "store_write" },
+                if error.is_full() { "store_full" } else { "store_write" },
                 message,
                 "make room on the disk or check its permissions, then repeat the command",
             ),
-            StoreError::Sealed { .. } | StoreError::Value { .. } => {
-                let hint = "run `evidence verify` to see all damage; restore a backup or join again";
-                Self::failed("integrity", message, hint).with_exit(exit::INTEGRITY)
-            }
             StoreError::Format { .. } => Self::failed("store_format", message, "install the newer version"),
-            StoreError::Open { .. } | StoreError::Read { .. } => Self::failed(
-                "store_read",
-                message,
-                "check the disk and the file's permissions; `evidence verify` finds damage",
-            ),
+            StoreError::Open { .. }
+            | StoreError::Read { .. }
+            | StoreError::Sealed { .. }
+            | StoreError::Value { .. } => {
+                Self::failed("store_read", message, "check the disk and the file's permissions")
+            }
         }
     }
 
@@ -155,9 +156,11 @@ impl ApiError {
         let message = chain(error);
         match error {
             WriteError::NotFound(_) => Self::not_found(message, "see what there is with `list`"),
-            WriteError::Exists(object) => {
-                Self::failed("exists", message, format!("change it with `edit {object}`, or choose another id"))
-            }
+            WriteError::Exists(object) => Self::failed(
+                "exists",
+                message,
+                format!("change it with `edit {object}`, or choose another id"),
+            ),
             WriteError::Tombstoned(_) => {
                 Self::failed("tombstoned", message, "make a new object under another id with `put`")
             }
@@ -171,7 +174,10 @@ impl ApiError {
                 format!("read it again with `get {object}`, then edit with --base and the heads it shows"),
             ),
             WriteError::Refused(refused) => {
-                let why = format!("`explain {}` says which policy decided and what would change it", refused.operation);
+                let why = format!(
+                    "`explain {}` says which policy decided and what would change it",
+                    refused.operation
+                );
                 let words = refused.decision.in_words();
                 if refused.review {
                     Self::failed("needs_decision", words, why).with_exit(exit::NEEDS_DECISION)
@@ -180,11 +186,19 @@ impl ApiError {
                 }
             }
             WriteError::Edit(error) => Self::of_edit(error, message),
-            WriteError::KeyReused(_) => Self::failed("key_reused", message, "use a new key for a new request"),
-            WriteError::Stopped(_) => Self::failed("stopped", message, "`status` says what is known about it"),
-            WriteError::NotMember => Self::failed("not_member", message, "ask an owner or admin for `invite`, then `join`"),
+            WriteError::KeyReused(_) => {
+                Self::failed("key_reused", message, "use a new key for a new request")
+            }
+            WriteError::Stopped(_) => {
+                Self::failed("stopped", message, "`status` says what is known about it")
+            }
+            WriteError::NotMember => {
+                Self::failed("not_member", message, "ask an owner or admin for `invite`, then `join`")
+            }
             WriteError::Governance(_) | WriteError::Grant => Self::internal(message),
-            WriteError::Bundle(_) => Self::failed("invalid_policy", message, "correct it until `policy check` accepts it"),
+            WriteError::Bundle(_) => {
+                Self::failed("invalid_policy", message, "correct it until `policy check` accepts it")
+            }
             WriteError::Store(error) => Self::of_store(error),
             WriteError::NotWritten(error) => Self::of_store(error),
         }
@@ -196,7 +210,11 @@ impl ApiError {
                 Self::failed("too_large", message, "split it into smaller objects or edits")
             }
             EditError::Library(_) | EditError::Lost => Self::internal(message),
-            _ => Self::failed("invalid_edit", message, "nothing was changed; read the object with `get` and correct the edit"),
+            _ => Self::failed(
+                "invalid_edit",
+                message,
+                "nothing was changed; read the object with `get` and correct the edit",
+            ),
         }
     }
 }
@@ -209,8 +227,12 @@ impl From<OpenError> for ApiError {
             OpenError::OtherDevice { .. } => {
                 Self::failed("other_device", message, "put back the identity file that belongs to this store")
             }
-            OpenError::Genesis => Self::failed("bad_welcome", message, "ask for a new ticket, and compare the codes"),
-            OpenError::Empty | OpenError::Exists(_) => Self::failed("store", message, "see `status`"),
+            OpenError::Genesis => {
+                Self::failed("bad_welcome", message, "ask for a new ticket, and compare the codes")
+            }
+            // It is in the list of workspaces, so there was one in it.
+            OpenError::Empty => Self::damaged("the store is empty, and a workspace was in it"),
+            OpenError::Exists(_) => Self::failed("store", message, "see `status`"),
             OpenError::Policies(_) => Self::internal(message),
         }
     }
@@ -220,14 +242,26 @@ impl From<RootError> for ApiError {
     fn from(error: RootError) -> Self {
         let message = chain(&error);
         match error {
-            RootError::NoPlace => Self::failed("no_root", message, "name a directory with --root DIR or SYNCD_ROOT"),
-            RootError::Io { .. } => Self::failed("root", message, "check the directory's permissions, or name another with --root"),
-            RootError::Damaged { .. } => Self::failed("root_damaged", message, "restore the file from a backup"),
-            RootError::Foreign(_) => Self::failed("root_foreign", message, "remove it, or choose a --root with a shorter path"),
+            RootError::NoPlace => {
+                Self::failed("no_root", message, "name a directory with --root DIR or SYNCD_ROOT")
+            }
+            RootError::Io { .. } => Self::failed(
+                "root",
+                message,
+                "check the directory's permissions, or name another with --root",
+            ),
+            RootError::Damaged { .. } => {
+                Self::failed("root_damaged", message, "restore the file from a backup")
+            }
+            RootError::Foreign(_) => {
+                Self::failed("root_foreign", message, "remove it, or choose a --root with a shorter path")
+            }
             RootError::Pick(PickError::None) => {
                 Self::failed("no_workspace", message, "make one with `init`, or join one with `join TICKET`")
             }
-            RootError::Pick(PickError::Unknown { .. }) => Self::not_found(message, "name one of those with --workspace"),
+            RootError::Pick(PickError::Unknown { .. }) => {
+                Self::not_found(message, "name one of those with --workspace")
+            }
             RootError::Pick(PickError::Several(_)) => Self::usage(message, "name one with --workspace"),
             RootError::Pick(PickError::Malformed(_)) => Self::usage(message, "choose another name"),
         }
@@ -252,12 +286,17 @@ impl From<NetError> for ApiError {
                 Self::failed("peer_unreachable", message, hint).with_exit(exit::UNREACHABLE)
             }
             NetError::Stalled(_) => {
-                Self::failed("peer_stalled", message, "run `sync` again: it goes on where it stopped").with_exit(exit::UNREACHABLE)
+                Self::failed("peer_stalled", message, "run `sync` again: it goes on where it stopped")
+                    .with_exit(exit::UNREACHABLE)
             }
             NetError::Bind(_) => Self::failed("listen", message, "choose another address with --listen"),
-            NetError::Join(_) => Self::failed("not_joined", message, "ask for a new ticket with `invite` on the other device"),
+            NetError::Join(_) => {
+                Self::failed("not_joined", message, "ask for a new ticket with `invite` on the other device")
+            }
             NetError::Store(error) => error.into(),
-            NetError::Identity(_) | NetError::Address(_) => Self::failed("network", message, "run it again with -v to see more"),
+            NetError::Identity(_) | NetError::Address(_) => {
+                Self::failed("network", message, "run it again with -v to see more")
+            }
         }
     }
 }

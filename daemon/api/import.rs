@@ -53,7 +53,8 @@ enum Plan {
 
 /// Takes files in, all of them in as few commits as they fit. One that fails does not stop the others.
 pub(super) fn import(workspace: &Workspace, who: &Who, files: Vec<FileIn>) -> Reply {
-    let collection: Collection = FILES.parse().map_err(|_| ApiError::internal("the collection has no name"))?;
+    let collection: Collection =
+        FILES.parse().map_err(|_| ApiError::internal("the collection has no name"))?;
     let (mut imported, mut updated, mut skipped, mut failed) = (0_u64, 0_u64, 0_u64, Vec::new());
     let (results, events) = workspace.shared.with(|engine| -> Result<_, ApiError> {
         let (mut requests, mut wanted): (Vec<WriteRequest>, Vec<(String, bool)>) = (Vec::new(), Vec::new());
@@ -64,7 +65,11 @@ pub(super) fn import(workspace: &Workspace, who: &Who, files: Vec<FileIn>) -> Re
                 Plan::Create(object) => {
                     let (field, content) = file.content.field();
                     let value = json!({ "path": file.path, field: content });
-                    requests.push(who.wants(Intent::Put { collection: collection.clone(), object: Some(object), value }));
+                    requests.push(who.wants(Intent::Put {
+                        collection: collection.clone(),
+                        object: Some(object),
+                        value,
+                    }));
                     wanted.push((path, is_new));
                 }
                 Plan::Change(object, edit) => {
@@ -111,12 +116,18 @@ fn change(object: ObjectId, value: &Value, content: &Content) -> Plan {
     let held = |field: &str| value.get(field).and_then(Value::as_str);
     let (field, new) = content.field();
     match (content, held("text"), held("bytes")) {
-        (_, text, bytes) if held(field) == Some(new.as_str()) && (text.is_none() || bytes.is_none()) => Plan::Nothing,
+        (_, text, bytes) if held(field) == Some(new.as_str()) && (text.is_none() || bytes.is_none()) => {
+            Plan::Nothing
+        }
         (Content::Text(text), Some(_), None) => {
             Plan::Change(object, Edit::SetText { path: "/text".to_owned(), text: text.clone() })
         }
-        (Content::Text(text), ..) => Plan::Change(object, Edit::MergePatch(json!({ "text": text, "bytes": null }))),
-        (Content::Bytes(bytes), ..) => Plan::Change(object, Edit::MergePatch(json!({ "bytes": bytes, "text": null }))),
+        (Content::Text(text), ..) => {
+            Plan::Change(object, Edit::MergePatch(json!({ "text": text, "bytes": null })))
+        }
+        (Content::Bytes(bytes), ..) => {
+            Plan::Change(object, Edit::MergePatch(json!({ "bytes": bytes, "text": null })))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use std::time::Duration;
 use syncd_schema::{Digest, Role, UnixMicros};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 /// How often a typed code is offered again: the joiner may not have come as far as asking for it.
@@ -16,14 +17,23 @@ const TTL_SECONDS: u64 = 366 * 86_400;
 
 pub(super) fn invite(workspace: &Workspace, role: Role, ttl_seconds: u64, confirm: bool) -> Reply {
     if role == Role::Owner {
-        return Err(ApiError::usage("a ticket makes a member, admin, agent or relay, never an owner", "choose another --role"));
+        return Err(ApiError::usage(
+            "a ticket makes a member, admin, agent or relay, never an owner",
+            "choose another --role",
+        ));
     }
     if ttl_seconds == 0 || ttl_seconds > TTL_SECONDS {
-        return Err(ApiError::usage("a ticket works for at least a second and at most a year", "choose another --ttl"));
+        return Err(ApiError::usage(
+            "a ticket works for at least a second and at most a year",
+            "choose another --ttl",
+        ));
     }
-    let addresses = workspace.net.as_ref().map_or_else(|| workspace.addresses.clone(), |node| node.addresses());
+    let addresses =
+        workspace.net.as_ref().map_or_else(|| workspace.addresses.clone(), |node| node.addresses());
     let expires = os::now().plus(ttl_seconds.saturating_mul(1_000_000));
-    let ticket = workspace.shared.with(|engine| engine.invite(role, expires, confirm, addresses.clone()))?;
+    let ticket = workspace
+        .shared
+        .with(|engine| engine.invite(role, expires, confirm, addresses).map_err(ApiError::from))?;
     Ok(json!({
         "ticket": ticket.to_string(),
         "name": ticket.name(),
@@ -37,14 +47,18 @@ pub(super) fn invite(workspace: &Workspace, role: Role, ttl_seconds: u64, confir
 
 /// Offers a typed code until the joiner is a member, is refused, or the ticket is of no more use.
 pub(super) async fn confirm(workspace: &Workspace, ticket: Digest, code: String) -> Reply {
-    let Some(node) = &workspace.net else { return Err(ApiError::internal("a confirmation without a network")) };
+    let Some(node) = &workspace.net else {
+        return Err(ApiError::internal("a confirmation without a network"));
+    };
     let mut events = node.subscribe();
     loop {
         let used = is_used(workspace, &ticket, os::now())?;
         node.confirm(code.clone());
         match timeout(OFFER_EVERY, events.recv()).await {
             // Another ticket's joiner may have come in between.
-            Ok(Ok(NodeEvent::Joined { device, name, code })) if used || is_used(workspace, &ticket, os::now())? => {
+            Ok(Ok(NodeEvent::Joined { device, name, code }))
+                if used || is_used(workspace, &ticket, os::now())? =>
+            {
                 return Ok(json!({ "device": device, "name": name, "code": code }));
             }
             Ok(Ok(NodeEvent::Finding { kind: "pairing_refused", text })) => {
@@ -60,11 +74,15 @@ pub(super) async fn confirm(workspace: &Workspace, ticket: Digest, code: String)
 }
 
 fn is_used(workspace: &Workspace, ticket: &Digest, now: UnixMicros) -> Result<bool, ApiError> {
-    let invitation = workspace.shared.with(|engine| engine.invitation(ticket))?;
-    let invitation =
-        invitation.ok_or_else(|| ApiError::not_found("there is no such invitation", "make one with `invite`"))?;
+    let invitation = block_in_place(|| workspace.shared.with(|engine| engine.invitation(ticket)))?;
+    let invitation = invitation
+        .ok_or_else(|| ApiError::not_found("there is no such invitation", "make one with `invite`"))?;
     if !invitation.used && invitation.expires <= now {
-        return Err(ApiError::failed("expired", "nobody joined before the ticket expired", "make a new one with `invite`"));
+        return Err(ApiError::failed(
+            "expired",
+            "nobody joined before the ticket expired",
+            "make a new one with `invite`",
+        ));
     }
     Ok(invitation.used)
 }

@@ -22,16 +22,21 @@ use crate::net::{NetError, Node};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 use syncd_engine::{Edit, Shared};
 use syncd_schema::{
     Actor, Collection, DeviceId, Digest, ObjectId, OperationId, OperationStatus, Role, WorkspaceId,
 };
 use tokio::sync::mpsc;
+use tokio::task::block_in_place;
 
 /// An answer: what the command prints, or why it failed.
 pub type Reply = Result<Value, ApiError>;
 
-/// Is told how many of how many things are done.
+/// How often a sync says how far it is.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+
+/// Is told how many of how many things are done; of 0 when that is not known.
 pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 /// One request of one actor.
@@ -185,7 +190,7 @@ pub struct Workspace {
 /// When it is refused or fails; nothing was changed then.
 pub async fn handle(workspace: &Arc<Workspace>, call: Call, progress: Progress) -> Reply {
     match call.request {
-        Request::Sync { peer } => sync(workspace, peer).await,
+        Request::Sync { peer } => sync(workspace, peer, &progress).await,
         Request::Confirm { ticket, code } => invite::confirm(workspace, ticket, code).await,
         Request::Serve { workspace: other } => serve(workspace, other).await,
         _ => {
@@ -217,24 +222,36 @@ fn at_once(workspace: &Workspace, call: Call, progress: &Progress) -> Reply {
         Request::EvidenceList => read::evidence(workspace),
         Request::EvidenceVerify => read::verify(workspace, progress),
         Request::Devices => read::devices(workspace),
-        Request::Invite { role, ttl_seconds, confirm } => invite::invite(workspace, role, ttl_seconds, confirm),
+        Request::Invite { role, ttl_seconds, confirm } => {
+            invite::invite(workspace, role, ttl_seconds, confirm)
+        }
         Request::Sync { .. } | Request::Confirm { .. } | Request::Serve { .. } => {
             Err(ApiError::internal("the request needs the network"))
         }
     }
 }
 
-async fn sync(workspace: &Workspace, peer: Option<DeviceId>) -> Reply {
+async fn sync(workspace: &Workspace, peer: Option<DeviceId>, progress: &Progress) -> Reply {
     let node = workspace.net.as_ref().ok_or_else(|| ApiError::internal("sync without a network"))?;
-    if let Some(peer) = peer {
-        if !workspace.shared.with(|engine| engine.knows(&peer)) {
-            return Err(ApiError::not_found(format!("device {peer} is not a member"), "see `devices`"));
-        }
+    if let Some(peer) = peer
+        && !block_in_place(|| workspace.shared.with(|engine| engine.knows(&peer)))
+    {
+        return Err(ApiError::not_found(format!("device {peer} is not a member"), "see `devices`"));
     }
-    if is_alone(workspace) {
+    if block_in_place(|| is_alone(workspace)) {
         return Err(NetError::NobodyAnswered.into());
     }
-    let peers = node.sync(peer).await?;
+    let synced = node.sync(peer);
+    tokio::pin!(synced);
+    let peers = loop {
+        tokio::select! {
+            peers = &mut synced => break peers?,
+            () = tokio::time::sleep(TELL_EVERY) => {
+                // How much there will be is not known before it is there.
+                progress(block_in_place(|| workspace.shared.with(|engine| engine.entries())), 0);
+            }
+        }
+    };
     Ok(serde_json::json!({ "peers": json(&peers)? }))
 }
 
@@ -244,13 +261,18 @@ fn is_alone(workspace: &Workspace) -> bool {
         let own = engine.device();
         // A device that has just joined knows no members yet, and still has somebody to wait for.
         let members = &engine.governance().members;
-        members.contains_key(&own) && members.values().all(|member| member.device == own || member.role.is_none())
+        members.contains_key(&own)
+            && members.values().all(|member| member.device == own || member.role.is_none())
     })
 }
 
 async fn serve(workspace: &Workspace, other: WorkspaceId) -> Reply {
-    let moves = workspace.moves.as_ref().ok_or_else(|| ApiError::internal("there is no daemon to serve it"))?;
-    moves.send(other).await.map_err(|_| ApiError::failed("stopping", "the daemon is stopping", "start `up` again"))?;
+    let moves =
+        workspace.moves.as_ref().ok_or_else(|| ApiError::internal("there is no daemon to serve it"))?;
+    moves
+        .send(other)
+        .await
+        .map_err(|_| ApiError::failed("stopping", "the daemon is stopping", "start `up` again"))?;
     Ok(serde_json::json!({ "workspace": other }))
 }
 

@@ -70,7 +70,8 @@ pub(super) fn operations(workspace: &Workspace, status: Option<OperationStatus>)
 
 pub(super) fn operation(workspace: &Workspace, operation: OperationId) -> Reply {
     let view = workspace.shared.with(|engine| engine.operation(operation))?;
-    let none = || ApiError::not_found(format!("there is no operation {operation}"), "see `ops` or `history ID`");
+    let none =
+        || ApiError::not_found(format!("there is no operation {operation}"), "see `ops` or `history ID`");
     json(&view.ok_or_else(none)?)
 }
 

@@ -270,8 +270,13 @@ fn seconds(text: &str) -> Result<u64, String> {
         "d" => 86_400,
         _ => 0,
     };
-    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).unwrap_or_default();
-    if seconds == 0 { Err("a time is a number with s, m, h or d, such as 10m".to_owned()) } else { Ok(seconds) }
+    let seconds =
+        number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).unwrap_or_default();
+    if seconds == 0 {
+        Err("a time is a number with s, m, h or d, such as 10m".to_owned())
+    } else {
+        Ok(seconds)
+    }
 }
 
 #[cfg(test)]
@@ -286,7 +291,10 @@ mod tests {
 
     #[test]
     fn times_are_read() {
-        assert_eq!((seconds("90s"), seconds("10m"), seconds("2h"), seconds("1d")), (Ok(90), Ok(600), Ok(7_200), Ok(86_400)));
+        assert_eq!(
+            (seconds("90s"), seconds("10m"), seconds("2h"), seconds("1d")),
+            (Ok(90), Ok(600), Ok(7_200), Ok(86_400))
+        );
         for wrong in ["", "m", "0m", "1w", "-1s", "1.5h", "99999999999999999999d"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
         }

@@ -70,7 +70,9 @@ pub(super) fn device(context: &Context) -> Result<syncd_schema::DeviceId, ApiErr
 /// The name that was given, if it is one, else the machine's.
 pub(super) fn device_name(given: Option<&str>) -> Result<String, ApiError> {
     let Some(given) = given else { return Ok(os::host()) };
-    os::device_name(given).ok_or_else(|| ApiError::usage("a device name has at least one printable character", "choose another --name"))
+    os::device_name(given).ok_or_else(|| {
+        ApiError::usage("a device name has at least one printable character", "choose another --name")
+    })
 }
 
 type Wanted = (Request, Option<String>, fn(&Value) -> String);
@@ -91,33 +93,46 @@ fn edit(args: Edit) -> Result<Wanted, ApiError> {
         (Some(patch), ..) => json!({ "merge_patch": parse(&patch, "the merge patch")? }),
         (_, Some(patch), ..) => json!({ "json_patch": parse(&patch, "the JSON patch")? }),
         (_, _, Some(path), ..) => {
-            let file = args.file.ok_or_else(|| ApiError::usage("--set-text needs --file", "name the file with the text"))?;
+            let file = args
+                .file
+                .ok_or_else(|| ApiError::usage("--set-text needs --file", "name the file with the text"))?;
             json!({ "set_text": { "path": path, "text": read_text(&file)? } })
         }
         (_, _, _, Some(splice), _) => splice_edit(splice)?,
         (.., Some(increment)) => increment_edit(increment)?,
         _ => return Err(ApiError::usage("no edit was given", "see `edit --help`")),
     };
-    let edit = serde_json::from_value(edit)
-        .map_err(|error| ApiError::usage(format!("the edit is malformed: {error}"), "see RFC 6902 for JSON patches"))?;
+    let edit = serde_json::from_value(edit).map_err(|error| {
+        ApiError::usage(format!("the edit is malformed: {error}"), "see RFC 6902 for JSON patches")
+    })?;
     let request = Request::Edit { object: args.id, base: args.base, edit };
     Ok((request, args.key.idempotency_key, print::written))
 }
 
 fn splice_edit(args: Vec<String>) -> Result<Value, ApiError> {
     let count = |text: &str, what: &str| {
-        let wrong = || ApiError::usage(format!("{what} of --splice is not a number: {text:?}"), "count Unicode code points from 0");
+        let wrong = || {
+            ApiError::usage(
+                format!("{what} of --splice is not a number: {text:?}"),
+                "count Unicode code points from 0",
+            )
+        };
         text.parse::<usize>().map_err(|_| wrong())
     };
-    let [path, pos, del, text]: [String; 4] =
-        args.try_into().map_err(|_| ApiError::usage("--splice needs PATH POS DEL TEXT", "see `edit --help`"))?;
-    Ok(json!({ "splice": { "path": path, "pos": count(&pos, "POS")?, "del": count(&del, "DEL")?, "text": text } }))
+    let [path, pos, del, text]: [String; 4] = args
+        .try_into()
+        .map_err(|_| ApiError::usage("--splice needs PATH POS DEL TEXT", "see `edit --help`"))?;
+    Ok(
+        json!({ "splice": { "path": path, "pos": count(&pos, "POS")?, "del": count(&del, "DEL")?, "text": text } }),
+    )
 }
 
 fn increment_edit(args: Vec<String>) -> Result<Value, ApiError> {
     let [path, by]: [String; 2] =
         args.try_into().map_err(|_| ApiError::usage("--increment needs PATH BY", "see `edit --help`"))?;
-    let by: i64 = by.parse().map_err(|_| ApiError::usage(format!("BY of --increment is not a number: {by:?}"), "give a whole number"))?;
+    let by: i64 = by.parse().map_err(|_| {
+        ApiError::usage(format!("BY of --increment is not a number: {by:?}"), "give a whole number")
+    })?;
     Ok(json!({ "increment": { "path": path, "by": by } }))
 }
 
@@ -140,15 +155,24 @@ async fn sync(context: &Context, request: Request) -> Result<u8, ApiError> {
 
 /// JSON given by a person: what is wrong with it is said with its place.
 fn parse(text: &str, what: &str) -> Result<Value, ApiError> {
-    serde_json::from_str(text)
-        .map_err(|error| ApiError::usage(format!("{what} is not JSON: {error}"), "check quotes and commas; quote it for the shell with '…'"))
+    serde_json::from_str(text).map_err(|error| {
+        ApiError::usage(
+            format!("{what} is not JSON: {error}"),
+            "check quotes and commas; quote it for the shell with '…'",
+        )
+    })
 }
 
 /// Reads a text of bounded size from a file, or from standard input if it is named `-`.
 pub(super) fn read_text(path: &Path) -> Result<String, ApiError> {
-    let name = || if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    let name =
+        || if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
     let failed = |error: std::io::Error| {
-        ApiError::failed("file", format!("cannot read {}: {error}", name()), "check the path and its permissions")
+        ApiError::failed(
+            "file",
+            format!("cannot read {}: {error}", name()),
+            "check the path and its permissions",
+        )
     };
     let mut bytes = Vec::new();
     // Escapes make JSON up to six times as long as what it says.
@@ -156,11 +180,15 @@ pub(super) fn read_text(path: &Path) -> Result<String, ApiError> {
     if path == Path::new("-") {
         std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(failed)?;
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(failed)?;
+        std::fs::File::open(path)
+            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+            .map_err(failed)?;
     }
     if bytes.len() as u64 >= limit {
         let message = format!("{} is larger than any object", name());
-        return Err(ApiError::failed("too_large", message, "split it into smaller objects").with_exit(exit::FAILED));
+        return Err(
+            ApiError::failed("too_large", message, "split it into smaller objects").with_exit(exit::FAILED)
+        );
     }
     String::from_utf8(bytes)
         .map_err(|_| ApiError::usage(format!("{} is not UTF-8", name()), "convert it, or use `import`"))

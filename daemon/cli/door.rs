@@ -12,7 +12,7 @@ use std::time::Duration;
 use syncd_engine::{Engine, Shared};
 use syncd_schema::WorkspaceId;
 use tokio::task::block_in_place;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// How long a store that is in use is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,21 +30,23 @@ pub(super) enum Door {
 
 /// Pauses that grow, until patience ends.
 pub(super) struct Attempts {
-    end: Instant,
+    left: Duration,
     pause: Duration,
 }
 
 impl Attempts {
-    pub(super) fn new() -> Self {
-        Self { end: Instant::now() + PATIENCE, pause: FIRST_PAUSE }
+    pub(super) const fn new() -> Self {
+        Self { left: PATIENCE, pause: FIRST_PAUSE }
     }
 
     /// Waits before the next attempt; false when there should be none.
     pub(super) async fn again(&mut self) -> bool {
-        if Instant::now() >= self.end {
+        if self.left.is_zero() {
             return false;
         }
-        sleep(self.pause).await;
+        let pause = self.pause.min(self.left);
+        sleep(pause).await;
+        self.left = self.left.saturating_sub(pause);
         self.pause = (self.pause * 2).min(LAST_PAUSE);
         true
     }
@@ -134,9 +136,11 @@ impl From<Failure> for ApiError {
                 ClientError::Gone.to_string(),
                 "look with `ops` or `history` whether the change was made, then repeat the command if it was not",
             ),
-            Failure::Version => {
-                Self::failed("daemon_version", ClientError::Version.to_string(), "restart the daemon with this version")
-            }
+            Failure::Version => Self::failed(
+                "daemon_version",
+                ClientError::Version.to_string(),
+                "restart the daemon with this version",
+            ),
         }
     }
 }
@@ -156,7 +160,7 @@ impl Door {
                 ClientError::Version => Failure::Version,
             }),
             Self::Store(workspace) if matches!(call.request, Request::Sync { .. }) => {
-                Ok(network::during(context, id, workspace, call).await)
+                Ok(network::during(context, id, workspace, call, progress).await)
             }
             Self::Store(workspace) => Ok(api::handle(workspace, call.clone(), Arc::clone(progress)).await),
         }

@@ -59,8 +59,11 @@ fn interrupted(failure: Failure) -> ApiError {
 /// Finds the files under one argument. Their paths begin with the argument's own name.
 fn walk_argument(argument: &Path, found: &mut Vec<Found>, failed: &mut Vec<Value>) -> Result<(), ApiError> {
     let missing = |error: std::io::Error| {
-        let error = ApiError::failed("file", format!("cannot read {}: {error}", argument.display()), "check the path");
-        if std::fs::symlink_metadata(argument).is_err() { error.with_exit(exit::NOT_FOUND) } else { error }
+        ApiError::failed(
+            "file",
+            format!("cannot read {}: {error}", argument.display()),
+            "check the path; nothing was imported",
+        )
     };
     // `.` and `..` have a name only when they are resolved; a link that was named is followed.
     let place = std::fs::canonicalize(argument).map_err(missing)?;

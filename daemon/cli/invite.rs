@@ -30,7 +30,8 @@ pub(super) async fn run(context: &Context, args: &Invite) -> Result<u8, ApiError
             let mut door = Door::Daemon(client);
             let answer = door.ask(context, &id, &call, &progress::none()).await.map_err(ApiError::from)??;
             let confirmation = confirmation(context, &answer).await?;
-            let joined = door.ask(context, &id, &confirmation, &progress::none()).await.map_err(ApiError::from)??;
+            let joined =
+                door.ask(context, &id, &confirmation, &progress::none()).await.map_err(ApiError::from)??;
             context.output.answer(&joined, print::let_in);
         }
         Door::Store(workspace) => {
@@ -69,9 +70,13 @@ async fn confirmation(context: &Context, answer: &Value) -> Result<Call, ApiErro
     let read = BufReader::new(tokio::io::stdin().take(TYPED_BYTES)).read_line(&mut line).await;
     let code = line.trim().to_owned();
     if read.is_err() || code.is_empty() {
-        return Err(ApiError::usage("no code was typed", "make a new ticket, and type the joining device's code"));
+        return Err(ApiError::usage(
+            "no code was typed",
+            "make a new ticket, and type the joining device's code",
+        ));
     }
-    let ticket: Option<Digest> = answer.get("name").and_then(Value::as_str).and_then(|name| name.parse().ok());
+    let ticket: Option<Digest> =
+        answer.get("name").and_then(Value::as_str).and_then(|name| name.parse().ok());
     let ticket = ticket.ok_or_else(|| ApiError::internal("the ticket has no name"))?;
     Ok(context.call(Request::Confirm { ticket, code }))
 }

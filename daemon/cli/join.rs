@@ -1,33 +1,38 @@
 //! Joining a workspace: pairing, a store of its own, a name, and a first sync.
 
+use super::door::Attempts;
 use super::{Context, commands, network, print, progress};
 use crate::api::{ApiError, Request, chain};
 use crate::net;
 use crate::os;
-use crate::root::DEFAULT;
+use crate::root::{DEFAULT, RootError, check_name};
+use crate::socket::Client;
 use serde_json::{Value, json};
-use std::time::Duration;
 use syncd_engine::Identity;
 use syncd_schema::WorkspaceId;
 use syncd_schema::ticket::Ticket;
 use tokio::task::block_in_place;
-use tokio::time::{Instant, sleep};
-
-/// How long a daemon may take to change over to another workspace.
-const CHANGE_OVER: Duration = Duration::from_secs(5);
 
 /// Joins, and prints what came of it even if the first sync fails: that can be repeated, joining cannot.
 pub(super) async fn run(context: &Context, ticket: &str, name: Option<&str>) -> Result<u8, ApiError> {
     let ticket = Ticket::parse(ticket)?;
     let name = commands::device_name(name)?;
+    check_name(context.workspace.as_deref().unwrap_or(DEFAULT)).map_err(RootError::from)?;
     let secret = block_in_place(|| context.root.secret_or_new())?;
     let identity = Identity::from_secret(&secret);
     if ticket.inviter == identity.device() {
-        return Err(ApiError::usage("this device made the ticket itself", "use it on the device that is to join"));
+        return Err(ApiError::usage(
+            "this device made the ticket itself",
+            "use it on the device that is to join",
+        ));
     }
     if ticket.expires <= os::now() {
         let message = format!("the ticket expired at {}", ticket.expires);
-        return Err(ApiError::failed("expired", message, "ask for a new ticket, and check this device's clock"));
+        return Err(ApiError::failed(
+            "expired",
+            message,
+            "ask for a new ticket, and check this device's clock",
+        ));
     }
     let replaced = empty_default(context).await;
     let show = |code: &str| context.output.note(&format!("code {code} — the other device shows the same"));
@@ -69,7 +74,11 @@ async fn empty_default(context: &Context) -> Option<WorkspaceId> {
     (is_empty && is_alone).then_some(only)
 }
 
-fn name_it(context: &Context, workspace: &WorkspaceId, replaced: Option<WorkspaceId>) -> Result<Option<String>, ApiError> {
+fn name_it(
+    context: &Context,
+    workspace: &WorkspaceId,
+    replaced: Option<WorkspaceId>,
+) -> Result<Option<String>, ApiError> {
     let wanted = context.workspace.as_deref().unwrap_or(DEFAULT);
     let name = context.root.change_aliases(|aliases| {
         if replaced.is_some_and(|old| old != *workspace) {
@@ -92,27 +101,33 @@ fn note_inviter(context: &Context, ticket: &Ticket) -> Result<(), ApiError> {
 /// Has a daemon of the old default serve the new one. Without it the joined workspace would wait for a restart.
 async fn change_over(context: &Context, old: &WorkspaceId, new: &WorkspaceId) {
     let socket = context.root.socket(old);
-    let Ok(Some(mut client)) = crate::socket::Client::connect(&context.root, &socket).await else { return };
+    let Ok(Some(mut client)) = Client::connect(&context.root, &socket).await else { return };
     let call = context.call(Request::Serve { workspace: *new });
     match client.ask(&call, &progress::none()).await {
         Ok(Ok(_)) => {}
-        Ok(Err(error)) => return context.output.note(&format!("the running daemon stays with its workspace: {error}")),
-        Err(error) => return context.output.note(&format!("the running daemon stays with its workspace: {}", chain(&error))),
+        Ok(Err(error)) => {
+            return context.output.note(&format!("the running daemon stays with its workspace: {error}"));
+        }
+        Err(error) => {
+            return context
+                .output
+                .note(&format!("the running daemon stays with its workspace: {}", chain(&error)));
+        }
     }
-    let deadline = Instant::now() + CHANGE_OVER;
     let socket = context.root.socket(new);
-    while Instant::now() < deadline {
-        if matches!(crate::socket::Client::connect(&context.root, &socket).await, Ok(Some(_))) {
+    let mut attempts = Attempts::new();
+    while !matches!(Client::connect(&context.root, &socket).await, Ok(Some(_))) {
+        if !attempts.again().await {
             return;
         }
-        sleep(Duration::from_millis(50)).await;
     }
 }
 
 async fn first_sync(context: &Context, ticket: &Ticket) -> Result<Value, ApiError> {
     let spinner = progress::spinner("first sync");
     let request = Request::Sync { peer: Some(ticket.inviter) };
-    let answer = context.ask_about(&ticket.workspace, &context.call(request), &progress::follow(&spinner)).await;
+    let answer =
+        context.ask_about(&ticket.workspace, &context.call(request), &progress::follow(&spinner)).await;
     spinner.finish_and_clear();
     answer
 }

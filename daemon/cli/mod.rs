@@ -62,11 +62,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, output: Output) -> Result<u8, ApiError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .enable_all()
-        .build()
-        .map_err(|error| ApiError::failed("runtime", format!("cannot start threads: {error}"), "free some resources"))?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build().map_err(
+            |error| {
+                ApiError::failed("runtime", format!("cannot start threads: {error}"), "free some resources")
+            },
+        )?;
     let result = Root::locate(cli.global.root).map_err(ApiError::from).and_then(|root| {
         let actor = cli.global.actor.unwrap_or_else(os::login);
         let context = Context { root, workspace: cli.global.workspace, actor, output };
@@ -103,11 +104,12 @@ fn usage(error: &clap::Error, output: Output) -> ExitCode {
     }
 }
 
-/// A panic is a fault of this program. People get one line about it, and never what it was working on.
+/// A panic is a fault of this program or of a library, and ends no more than the request it happened in. The log gets
+/// its place, and never what was being worked on.
 fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-        eprintln!("sourceos-syncd: a fault of this program{place}; nothing unacknowledged was kept. Please report it");
+        let place = panic.location().map(|at| format!("{}:{}", at.file(), at.line()));
+        tracing::error!(place = place.unwrap_or_default(), "a panic was caught");
     }));
 }
 
@@ -122,5 +124,9 @@ fn log_to_stderr(verbose: u8) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     // Only a second subscriber in one process would fail.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .try_init();
 }

@@ -1,7 +1,7 @@
 //! The network side of commands: a node for a daemon's life, or for one command's.
 
 use super::Context;
-use crate::api::{self, ApiError, Call, Reply, Workspace};
+use crate::api::{self, ApiError, Call, Progress, Reply, Workspace};
 use crate::net::{NetError, Node, NodeConfig};
 use crate::os;
 use crate::root::Network;
@@ -73,7 +73,8 @@ async fn start_at(
 
 /// The name this device has in the workspace.
 fn name_of(shared: &Shared) -> String {
-    let name = shared.with(|engine| engine.governance().members.get(&engine.device()).map(|member| member.name.clone()));
+    let name = shared
+        .with(|engine| engine.governance().members.get(&engine.device()).map(|member| member.name.clone()));
     name.filter(|name| !name.is_empty()).unwrap_or_else(os::host)
 }
 
@@ -93,7 +94,13 @@ pub(super) async fn stop(node: &Node, shared: &Shared) -> Result<(), ApiError> {
 }
 
 /// Carries one call out with a node that lives as long as it.
-pub(super) async fn during(context: &Context, id: &WorkspaceId, workspace: &Arc<Workspace>, call: &Call) -> Reply {
+pub(super) async fn during(
+    context: &Context,
+    id: &WorkspaceId,
+    workspace: &Arc<Workspace>,
+    call: &Call,
+    progress: &Progress,
+) -> Reply {
     let shared = workspace.shared.clone();
     let node = start(context, id, &shared, None, Vec::new()).await?;
     let with_node = Workspace {
@@ -102,7 +109,7 @@ pub(super) async fn during(context: &Context, id: &WorkspaceId, workspace: &Arc<
         addresses: workspace.addresses.clone(),
         moves: None,
     };
-    let reply = api::handle(&Arc::new(with_node), call.clone(), super::progress::none()).await;
+    let reply = api::handle(&Arc::new(with_node), call.clone(), Arc::clone(progress)).await;
     stop(&node, &shared).await?;
     reply
 }

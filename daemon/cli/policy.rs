@@ -21,7 +21,9 @@ pub(super) fn check(context: &Context, file: &Path) -> Result<u8, ApiError> {
         Err(error) => {
             let message = api::chain(&error);
             let errors: Vec<Value> = match &error {
-                PolicyError::Syntax(findings) | PolicyError::Invalid(findings) => findings.iter().map(finding).collect(),
+                PolicyError::Syntax(findings) | PolicyError::Invalid(findings) => {
+                    findings.iter().map(finding).collect()
+                }
                 other => vec![json!({ "message": other.to_string() })],
             };
             let hint = "correct the places named, and check again";

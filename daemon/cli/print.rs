@@ -56,7 +56,12 @@ fn pretty(value: &Value) -> String {
 
 pub(super) fn initialised(answer: &Value) -> String {
     let made = if answer.get("created") == Some(&Value::Bool(true)) { "made" } else { "exists already" };
-    format!("workspace {} ({}) {made}\ndevice    {}", text(answer, "workspace"), text(answer, "name"), text(answer, "device"))
+    format!(
+        "workspace {} ({}) {made}\ndevice    {}",
+        text(answer, "workspace"),
+        text(answer, "name"),
+        text(answer, "device")
+    )
 }
 
 pub(super) fn status(answer: &Value) -> String {
@@ -65,7 +70,12 @@ pub(super) fn status(answer: &Value) -> String {
         vec!["workspace".into(), text(answer, "workspace")],
         vec![
             "holds".into(),
-            format!("{} objects, {} operations, epoch {}", text(answer, "objects"), text(answer, "operations"), text(answer, "epoch")),
+            format!(
+                "{} objects, {} operations, epoch {}",
+                text(answer, "objects"),
+                text(answer, "operations"),
+                text(answer, "epoch")
+            ),
         ],
         vec![
             "waits".into(),
@@ -93,7 +103,13 @@ pub(super) fn status(answer: &Value) -> String {
         }
     };
     let peer = |peer: &Value| {
-        vec!["peer".to_owned() + "     ", short(peer, "device"), text(peer, "name"), text(peer, "state"), distance(peer)]
+        vec![
+            "peer".to_owned() + "     ",
+            short(peer, "device"),
+            text(peer, "name"),
+            text(peer, "state"),
+            distance(peer),
+        ]
     };
     out.push_str(&table(peers.iter().map(peer).collect()));
     let log = |log: &Value| {
@@ -108,25 +124,42 @@ pub(super) fn status(answer: &Value) -> String {
     };
     out.push_str(&table(rows(answer, "logs").iter().map(log).collect()));
     for finding in rows(answer, "findings") {
-        out.push_str(&format!("{}: {}\n  {}\n", text(finding, "kind"), text(finding, "text"), text(finding, "next")));
+        out.push_str(&format!(
+            "{}: {}\n  {}\n",
+            text(finding, "kind"),
+            text(finding, "text"),
+            text(finding, "next")
+        ));
     }
     out
 }
 
 pub(super) fn devices(answer: &Value) -> String {
     list(answer, "no devices known yet; `sync` brings them", |device| {
-        vec![text(device, "device"), text(device, "name"), text(device, "role"), text(device, "trust"), text(device, "last_seen")]
+        vec![
+            text(device, "device"),
+            text(device, "name"),
+            text(device, "role"),
+            text(device, "trust"),
+            text(device, "last_seen"),
+        ]
     })
 }
 
 pub(super) fn written(answer: &Value) -> String {
     let again = if answer.get("repeated") == Some(&Value::Bool(true)) { ", by an earlier call" } else { "" };
-    format!("{}  {}{again}\noperation {}", text(answer, "object"), text(answer, "status"), text(answer, "operation"))
+    format!(
+        "{}  {}{again}\noperation {}",
+        text(answer, "object"),
+        text(answer, "status"),
+        text(answer, "operation")
+    )
 }
 
 pub(super) fn object(answer: &Value) -> String {
     let heads: Vec<&str> = rows(answer, "heads").iter().filter_map(Value::as_str).collect();
-    let mut out = format!("{} in {}, {}\n", text(answer, "object"), text(answer, "collection"), text(answer, "state"));
+    let mut out =
+        format!("{} in {}, {}\n", text(answer, "object"), text(answer, "collection"), text(answer, "state"));
     out.push_str(&format!("heads {}\n", heads.join(",")));
     if let Some(value) = answer.get("value").filter(|value| !value.is_null()) {
         out.push_str(&pretty(value));
@@ -134,10 +167,18 @@ pub(super) fn object(answer: &Value) -> String {
     }
     for conflict in rows(answer, "conflicts") {
         let path = text(conflict, "path");
-        out.push_str(&format!("competing at {}:\n", if path.is_empty() { "the whole object" } else { &path }));
+        out.push_str(&format!(
+            "competing at {}:\n",
+            if path.is_empty() { "the whole object" } else { &path }
+        ));
         for side in rows(conflict, "values") {
             let value = side.get("value").map(Value::to_string).unwrap_or_default();
-            out.push_str(&format!("  {} on {} at {}: {value}\n", text(side, "actor"), short(side, "device"), text(side, "at")));
+            out.push_str(&format!(
+                "  {} on {} at {}: {value}\n",
+                text(side, "actor"),
+                short(side, "device"),
+                text(side, "at")
+            ));
         }
     }
     out
@@ -164,18 +205,36 @@ pub(super) fn history(answer: &Value) -> String {
 
 pub(super) fn operations(answer: &Value) -> String {
     list(answer, "no such operations", |row| {
-        vec![text(row, "operation"), text(row, "type"), text(row, "status"), text(row, "object"), text(row, "actor"), text(row, "at")]
+        vec![
+            text(row, "operation"),
+            text(row, "type"),
+            text(row, "status"),
+            text(row, "object"),
+            text(row, "actor"),
+            text(row, "at"),
+        ]
     })
 }
 
 pub(super) fn operation(answer: &Value) -> String {
-    let mut out = format!("{}  {}  {}\n", text(answer, "operation"), text(answer, "type"), text(answer, "status"));
-    out.push_str(&format!("by {} on {} at {}\n", text(answer, "actor"), short(answer, "device"), text(answer, "at")));
+    let mut out =
+        format!("{}  {}  {}\n", text(answer, "operation"), text(answer, "type"), text(answer, "status"));
+    out.push_str(&format!(
+        "by {} on {} at {}\n",
+        text(answer, "actor"),
+        short(answer, "device"),
+        text(answer, "at")
+    ));
     if answer.get("object").is_some_and(|object| !object.is_null()) {
         out.push_str(&format!("about {} in {}\n", text(answer, "object"), text(answer, "collection")));
     }
     for task in rows(answer, "tasks") {
-        out.push_str(&format!("task {} {} {}\n", text(task, "task"), short(task, "device"), text(task, "status")));
+        out.push_str(&format!(
+            "task {} {} {}\n",
+            text(task, "task"),
+            short(task, "device"),
+            text(task, "status")
+        ));
     }
     for record in rows(answer, "evidence") {
         out.push_str(&format!("evidence {}\n", record.as_str().unwrap_or_default()));
@@ -197,13 +256,19 @@ pub(super) fn explanation(answer: &Value) -> String {
 pub(super) fn policies(answer: &Value) -> String {
     let mut out = String::new();
     for layer in rows(answer, "layers") {
-        out.push_str(&format!("# {} {}\n{}\n", text(layer, "layer"), short(layer, "digest"), text(layer, "text").trim()));
+        out.push_str(&format!(
+            "# {} {}\n{}\n",
+            text(layer, "layer"),
+            short(layer, "digest"),
+            text(layer, "text").trim()
+        ));
     }
     out
 }
 
 pub(super) fn checked(answer: &Value) -> String {
-    let mut out = format!("accepted, {} policies, digest {}\n", rows(answer, "policies").len(), text(answer, "digest"));
+    let mut out =
+        format!("accepted, {} policies, digest {}\n", rows(answer, "policies").len(), text(answer, "digest"));
     for warning in rows(answer, "warnings") {
         let (line, message) = (text(warning, "line"), text(warning, "message"));
         let place = if line.is_empty() { line } else { format!("line {line}: ") };
@@ -226,7 +291,8 @@ pub(super) fn evidence(answer: &Value) -> String {
 }
 
 pub(super) fn verified(answer: &Value) -> String {
-    let ok = |value: &Value| if value.get("ok") == Some(&Value::Bool(true)) { "ok" } else { "BROKEN" }.to_owned();
+    let ok =
+        |value: &Value| if value.get("ok") == Some(&Value::Bool(true)) { "ok" } else { "BROKEN" }.to_owned();
     let log = |log: &Value| {
         vec![
             format!("{} {}/{}", text(log, "kind"), short(log, "device"), text(log, "epoch")),
@@ -238,7 +304,12 @@ pub(super) fn verified(answer: &Value) -> String {
     let ledger = answer.get("ledger").map(log).into_iter();
     let mut out = table(ledger.chain(rows(answer, "logs").iter().map(log)).collect());
     for finding in rows(answer, "findings") {
-        out.push_str(&format!("{}: {}\n  {}\n", text(finding, "place"), text(finding, "text"), text(finding, "next")));
+        out.push_str(&format!(
+            "{}: {}\n  {}\n",
+            text(finding, "place"),
+            text(finding, "text"),
+            text(finding, "next")
+        ));
     }
     out.push_str(if ok(answer) == "ok" { "everything verifies" } else { "this store does NOT verify" });
     out

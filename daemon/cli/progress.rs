@@ -38,7 +38,9 @@ fn hidden_without_person(bar: ProgressBar) -> ProgressBar {
 pub(super) fn follow(bar: &ProgressBar) -> Progress {
     let bar = bar.clone();
     Arc::new(move |done, total| {
-        bar.set_length(total);
+        if total > 0 {
+            bar.set_length(total);
+        }
         bar.set_position(done);
     })
 }

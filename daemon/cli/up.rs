@@ -43,9 +43,11 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8, ApiError> {
     let mut signals = Signals::new()?;
     let name = commands::device_name(args.name.as_deref())?;
     let tickets = args.peer.iter().map(|text| Ticket::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    let (mut workspace, _) = block_in_place(|| context.root.workspace_or_new(context.workspace.as_deref(), &name))?;
+    let (mut workspace, _) =
+        block_in_place(|| context.root.workspace_or_new(context.workspace.as_deref(), &name))?;
     if let Some(other) = tickets.iter().find(|ticket| ticket.workspace != workspace) {
-        let message = format!("a --peer ticket is for workspace {}, this daemon serves {workspace}", other.workspace);
+        let message =
+            format!("a --peer ticket is for workspace {}, this daemon serves {workspace}", other.workspace);
         return Err(ApiError::usage(message, "`join` it first, or name it with --workspace"));
     }
     let mut is_first = true;

@@ -60,9 +60,8 @@ impl Aliases {
         }
         match name.parse() {
             Ok(id) if self.name_of(&id).is_some() => Ok(id),
-            _ if !is_name(name) => Err(PickError::Malformed(name.to_owned())),
-            _ if self.workspaces.is_empty() => Err(PickError::None),
-            _ => Err(PickError::Unknown { name: name.to_owned(), known: self.names() }),
+            _ if self.workspaces.is_empty() => check_name(name).and(Err(PickError::None)),
+            _ => check_name(name).and(Err(PickError::Unknown { name: name.to_owned(), known: self.names() })),
         }
     }
 
@@ -108,10 +107,15 @@ impl Aliases {
 }
 
 /// Whether a text may name a workspace.
-#[must_use]
-pub(super) fn is_name(name: &str) -> bool {
+///
+/// # Errors
+/// When it may not.
+pub fn check_name(name: &str) -> Result<(), PickError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    !name.is_empty() && name.len() <= NAME_CHARS && name.chars().all(allowed)
+    if name.is_empty() || name.len() > NAME_CHARS || !name.chars().all(allowed) {
+        return Err(PickError::Malformed(name.chars().take(NAME_CHARS).collect()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod aliases;
 mod files;
 pub mod stores;
 
-pub use aliases::{Aliases, DEFAULT, PickError};
+pub use aliases::{Aliases, DEFAULT, PickError, check_name};
 pub use stores::SetupError;
 
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,10 @@ impl Root {
     pub fn locate(named: Option<PathBuf>) -> Result<Self, RootError> {
         let dir = match named {
             Some(dir) => dir,
-            None => directories::ProjectDirs::from("", "", "sourceos-syncd").ok_or(RootError::NoPlace)?.data_dir().to_owned(),
+            None => directories::ProjectDirs::from("", "", "sourceos-syncd")
+                .ok_or(RootError::NoPlace)?
+                .data_dir()
+                .to_owned(),
         };
         // A daemon outlives the directory it was started in.
         let dir = std::path::absolute(&dir).map_err(io("find", &dir))?;
@@ -131,7 +134,9 @@ impl Root {
     /// When the file cannot be read or holds something else.
     pub fn secret(&self) -> Result<Option<Zeroizing<[u8; 64]>>, RootError> {
         let path = self.dir.join("identity");
-        let Some(text) = files::read(&path).map_err(io("read", &path))?.map(Zeroizing::new) else { return Ok(None) };
+        let Some(text) = files::read(&path).map_err(io("read", &path))?.map(Zeroizing::new) else {
+            return Ok(None);
+        };
         let mut secret = Zeroizing::new([0; 64]);
         let digits = text.trim_ascii();
         hex::decode_to_slice(digits, secret.as_mut_slice())
@@ -183,7 +188,11 @@ impl Root {
     ///
     /// # Errors
     /// When it cannot be read or written.
-    pub fn change_network<T>(&self, workspace: &WorkspaceId, change: impl FnOnce(&mut Network) -> T) -> Result<T, RootError> {
+    pub fn change_network<T>(
+        &self,
+        workspace: &WorkspaceId,
+        change: impl FnOnce(&mut Network) -> T,
+    ) -> Result<T, RootError> {
         self.change_json(&self.workspace_dir(workspace).join("network.json"), change)
     }
 
@@ -242,7 +251,8 @@ impl Root {
 
     fn read_json<T: Default + serde::de::DeserializeOwned>(&self, path: &Path) -> Result<T, RootError> {
         let Some(bytes) = files::read(path).map_err(io("read", path))? else { return Ok(T::default()) };
-        let damaged = |_| RootError::Damaged { path: path.to_owned(), rule: "it holds JSON that this program wrote" };
+        let damaged =
+            |_| RootError::Damaged { path: path.to_owned(), rule: "it holds JSON that this program wrote" };
         serde_json::from_slice(&bytes).map_err(damaged)
     }
 

@@ -37,16 +37,18 @@ impl Root {
     ///
     /// # Errors
     /// When it cannot be made, or which one is meant cannot be said.
-    pub fn workspace_or_new(&self, name: Option<&str>, device_name: &str) -> Result<(WorkspaceId, bool), SetupError> {
+    pub fn workspace_or_new(
+        &self,
+        name: Option<&str>,
+        device_name: &str,
+    ) -> Result<(WorkspaceId, bool), SetupError> {
         match self.aliases()?.pick(name) {
             Ok(workspace) => return Ok((workspace, false)),
             Err(PickError::None | PickError::Unknown { .. }) => {}
             Err(error) => return Err(RootError::from(error).into()),
         }
         let alias = name.unwrap_or(DEFAULT);
-        if !aliases::is_name(alias) {
-            return Err(RootError::from(PickError::Malformed(alias.to_owned())).into());
-        }
+        aliases::check_name(alias).map_err(RootError::from)?;
         let secret = self.secret_or_new()?;
         let _lock = self.lock()?;
         // Another process may have made it while this one waited.

@@ -43,7 +43,9 @@ impl Client {
                 Ok(Some(Self { reader: BufReader::new(reader), writer }))
             }
             // A daemon that was killed leaves its socket behind.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                Ok(None)
+            }
             Err(error) => Err(ApiError::failed(
                 "socket",
                 format!("cannot reach the daemon at {}: {error}", socket.display()),

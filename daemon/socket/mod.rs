@@ -53,7 +53,10 @@ enum ReadLineError {
 }
 
 /// Reads one line of at most `limit` bytes; none when the other side is done.
-async fn read_line(reader: &mut (impl AsyncBufRead + Unpin + Send), limit: usize) -> Result<Option<Vec<u8>>, ReadLineError> {
+async fn read_line(
+    reader: &mut (impl AsyncBufRead + Unpin + Send),
+    limit: usize,
+) -> Result<Option<Vec<u8>>, ReadLineError> {
     let mut line = Vec::new();
     let read = reader.take(limit as u64 + 1).read_until(b'\n', &mut line).await?;
     match line.pop() {

@@ -71,7 +71,12 @@ impl Server {
     }
 }
 
-async fn accept(listener: UnixListener, owner: u32, workspace: Arc<Workspace>, mut stopping: watch::Receiver<bool>) {
+async fn accept(
+    listener: UnixListener,
+    owner: u32,
+    workspace: Arc<Workspace>,
+    mut stopping: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(CLIENTS));
     // Dropped with this task, and all connections with it.
     let mut connections = JoinSet::new();

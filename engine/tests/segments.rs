@@ -109,6 +109,10 @@ impl Door {
         merge_patch(&mut self.bob, "n2", json!({"bob": self.now}), now);
         put(&mut self.ada, "afterwards", json!({"on": true}), now);
         sync(&mut self.bob, &mut self.ada, next);
+        if self.findings("log_fork") > 0 {
+            // Who learns of a fork asks for the other history in the next session.
+            sync(&mut self.bob, &mut self.ada, next);
+        }
         assert_eq!(self.ada.frontier(), self.bob.frontier());
         assert_eq!(value(&mut self.bob, "afterwards"), json!({"on": true}));
         for engine in [&mut self.ada, &mut self.bob] {
@@ -428,11 +432,12 @@ fn payloads_that_are_not_what_their_entry_says_are_refused() {
     let short = door.hand.record(EntryKind::SESSION, None, &[1; 15]);
     let about = subject(&door.ada, "n1");
     let nonsense = door.hand.record(EntryKind::TOMBSTONE, Some(about), b"nonsense");
+    // A session counts by its place in the log, whatever became of it: the next one begins anew.
+    let session = door.hand.session();
     let fine = door.hand.edit(&mut door.ada, "n1", json!({"fine": true}), actor);
     use EntryState::{Admitted, Refused};
-    let records = [swapped, garbled, longer, other, strange, short, nonsense, fine];
-    let bad = [Refused; 7];
-    door.takes(&records, &[bad.as_slice(), &[Admitted]].concat());
+    let records = [swapped, garbled, longer, other, strange, short, nonsense, session, fine];
+    door.takes(&records, &[[Refused; 7].as_slice(), &[Admitted; 2]].concat());
     assert_eq!(value(&mut door.ada, "n1"), json!({"title": "first", "fine": true}));
     assert_eq!(door.findings("refused_payload"), 7);
     assert_eq!(door.honest().values[1..], before.values[1..]);

@@ -24,7 +24,7 @@ pub const SEGMENT_SEALED_BYTES: usize = CHANGE_BYTES + (128 << 10);
 /// A segment decompressed.
 pub const SEGMENT_OPEN_BYTES: usize = 8 << 20;
 /// A frame of the control stream.
-pub const CONTROL_BYTES: usize = 256 << 10;
+pub const CONTROL_BYTES: usize = 512 << 10;
 /// A frame of a log stream: a sealed segment and its header.
 pub const LOG_FRAME_BYTES: usize = SEGMENT_SEALED_BYTES + (16 << 10);
 /// Object and idempotency ids, collection names, actor ids.

@@ -147,9 +147,9 @@ pub enum Control {
         /// The first entry wanted.
         #[n(1)]
         from: LogSeq,
-        /// Whether it is asked for as a second branch.
+        /// The root of the history that is asked for as a second branch, as far as it is known.
         #[n(2)]
-        branch: bool,
+        branch: Option<Digest>,
     },
     /// The end, and why.
     #[n(4)]

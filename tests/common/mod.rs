@@ -1,6 +1,13 @@
 //! Devices in directories of their own, driven through the built binary as people and scripts drive it.
 
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
@@ -73,7 +80,12 @@ impl Device {
 
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sourceos-syncd"));
-        command.args(args).env("SYNCD_ROOT", self.root()).env("USER", "ada").env_remove("LOGNAME").env_remove("RUST_LOG");
+        command
+            .args(args)
+            .env("SYNCD_ROOT", self.root())
+            .env("USER", "ada")
+            .env_remove("LOGNAME")
+            .env_remove("RUST_LOG");
         command.current_dir(self.home.path());
         command
     }

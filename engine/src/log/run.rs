@@ -44,6 +44,8 @@ mod flag {
     pub(super) const SAME_CHANGE_ACTOR: u64 = 1 << 13;
     pub(super) const NEXT_IN_OBJECT: u64 = 1 << 14;
     pub(super) const SAME_COLLECTION: u64 = 1 << 15;
+    /// All of them: a bit beyond is of a version that this one would misread.
+    pub(super) const ALL: u64 = (1 << 16) - 1;
 }
 
 /// One entry of a log with its payload, which may be withheld.
@@ -53,6 +55,17 @@ pub struct LogRecord {
     pub entry: Entry,
     /// Its payload, if it is here.
     pub payload: Option<Vec<u8>>,
+}
+
+impl LogRecord {
+    /// Whether the payload, if it is here, is the one that the entry names. An Automerge change's hash is over its
+    /// chunk without magic and checksum, which are eight bytes.
+    #[must_use]
+    pub fn is_genuine(&self) -> bool {
+        let Some(payload) = &self.payload else { return true };
+        let hashed = if self.entry.kind == EntryKind::EDIT { payload.get(8..).unwrap_or_default() } else { payload };
+        payload.len() == self.entry.payload_len as usize && domain::sha256(hashed) == self.entry.payload_digest
+    }
 }
 
 /// Why bytes are not a run.
@@ -112,21 +125,26 @@ pub fn encode(records: &[LogRecord]) -> Encoded {
     Encoded { bytes: [&[PLAIN], body.as_slice()].concat(), open_len }
 }
 
-/// Decodes a run whose body decompresses to at most `open_limit` bytes.
+/// Decodes a run whose body decompresses to exactly `open_len` bytes.
 ///
 /// # Errors
 /// When the bytes are not a run, or claim more than the limits allow.
-pub fn decode(bytes: &[u8], open_limit: usize) -> Result<Vec<LogRecord>, RunError> {
-    let open_limit = open_limit.min(limits::SEGMENT_OPEN_BYTES);
+pub fn decode(bytes: &[u8], open_len: usize) -> Result<Vec<LogRecord>, RunError> {
+    if open_len > limits::SEGMENT_OPEN_BYTES {
+        return Err(RunError::TooLarge { limit: limits::SEGMENT_OPEN_BYTES });
+    }
     match bytes.split_first() {
-        Some((&PLAIN, body)) if body.len() <= open_limit => unpack(body),
+        Some((&PLAIN, body)) if body.len() == open_len => unpack(body),
         Some((&ZSTD, packed)) => {
             // The decompressor writes into a buffer of this capacity and fails when it is full.
-            let body = zstd::bulk::decompress(packed, open_limit)
-                .map_err(|_| RunError::TooLarge { limit: open_limit })?;
+            let body = zstd::bulk::decompress(packed, open_len)
+                .map_err(|_| RunError::TooLarge { limit: open_len })?;
+            if body.len() != open_len {
+                return Err(RunError::Form("it opens to another size than it says"));
+            }
             unpack(&body)
         }
-        Some((&PLAIN, _)) => Err(RunError::TooLarge { limit: open_limit }),
+        Some((&PLAIN, _)) => Err(RunError::Form("it opens to another size than it says")),
         _ => Err(RunError::Form("unknown compression")),
     }
 }
@@ -163,7 +181,8 @@ impl Packer {
             let parts = chunk::split(payload).ok()?;
             // Only what comes back byte for byte is taken apart.
             let (hash, bytes) = chunk::assemble(&parts.deps, parts.actor, parts.rest).ok()?;
-            (bytes == payload && hash == entry.payload_digest).then_some(parts)
+            let whole = payload.len() == entry.payload_len as usize;
+            (whole && bytes == payload && hash == entry.payload_digest).then_some(parts)
         });
         let follows = parts.as_ref().is_some_and(|parts| match known {
             Some(index) => context.last_change.get(index).is_some_and(|last| parts.deps == [*last]),
@@ -329,6 +348,9 @@ fn unpack(body: &[u8]) -> Result<Vec<LogRecord>, RunError> {
 
 fn unpack_one(heads: &mut Reader<'_>, run: &mut Reader<'_>, context: &mut Context) -> Result<LogRecord, RunError> {
     let flags = heads.number()?;
+    if flags & !flag::ALL != 0 {
+        return Err(RunError::Form("an unknown flag"));
+    }
     let has = |bit: u64| flags & bit != 0;
     let kind = if has(flag::EDIT) { EntryKind::EDIT } else { EntryKind(heads.bounded(u16::MAX.into())? as u16) };
     let time = UnixMicros(context.time.0.wrapping_add(heads.number()?));
@@ -429,10 +451,4 @@ fn unpack_one(heads: &mut Reader<'_>, run: &mut Reader<'_>, context: &mut Contex
 fn text<'a>(heads: &mut Reader<'a>) -> Result<&'a str, RunError> {
     let bytes = heads.prefixed(limits::ID_BYTES)?;
     std::str::from_utf8(bytes).map_err(|_| RunError::Form("not UTF-8"))
-}
-
-/// The digest that an entry must name for its payload.
-#[must_use]
-pub fn plain_digest(payload: &[u8]) -> Digest {
-    domain::sha256(payload)
 }

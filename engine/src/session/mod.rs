@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, VecDeque};
 use syncd_schema::message::{
     CloseCode, Control, Hello, MAX_VERSION, MIN_VERSION, Position, Segment, features, frontier_digest,
 };
-use syncd_schema::{DeviceId, LogId, LogSeq, UnixMicros, limits};
+use syncd_evidence::Checkpoint;
+use syncd_schema::{DeviceId, Digest, LogId, LogSeq, UnixMicros, limits};
 
 /// What happens to a session.
 #[derive(Debug)]
@@ -75,6 +76,8 @@ pub struct Session {
     counters: Counters,
     /// Second histories that the peer was told of.
     branches_told: usize,
+    /// Second histories being fetched, by the root they were announced with.
+    wanted: BTreeMap<LogId, Digest>,
 }
 
 impl Session {
@@ -90,6 +93,7 @@ impl Session {
             early: BTreeMap::new(),
             counters: Counters::default(),
             branches_told: 0,
+            wanted: BTreeMap::new(),
         }
     }
 
@@ -253,8 +257,9 @@ impl Session {
                 Demand::Behind(_) | Demand::Ahead(_) | Demand::Equal if position.branch => {}
                 Demand::Branch => {
                     self.flow.diverged(position.log);
-                    let (log, from) = (position.log, LogSeq(0));
-                    out.push(Output::Control(Control::Want { log, from, branch: true }));
+                    let (log, from, branch) = (position.log, LogSeq(0), Some(position.root));
+                    self.wanted.insert(log, position.root);
+                    out.push(Output::Control(Control::Want { log, from, branch }));
                 }
                 Demand::Behind(_) | Demand::Ahead(_) | Demand::Equal => {
                     self.flow.holds(position.log, position.size);
@@ -271,7 +276,7 @@ impl Session {
     fn pump(&mut self, engine: &mut Engine, out: &mut Vec<Output>) -> Result<(), StoreError> {
         for (log, size) in engine.log_sizes() {
             while let Some(from) = self.flow.next_to_send(&log, size) {
-                let Some(segment) = engine.segment(&log, from, false)? else { break };
+                let Some(segment) = engine.segment(&log, from, None)? else { break };
                 self.flow.sent(&log, segment.first.plus(u64::from(segment.count)));
                 out.push(Output::Segment(Box::new(segment)));
             }
@@ -308,10 +313,12 @@ impl Session {
         out: &mut Vec<Output>,
     ) -> Result<bool, StoreError> {
         let (log, end) = (segment.log, segment.first.plus(u64::from(segment.count)));
+        // The root of a history is in its signed checkpoint; which one is meant matters only while it is fetched.
+        let branch = Some(self.branch_root(&segment));
         match engine.receive(self.peer, &segment, now) {
             Ok(receipt) if segment.branch => {
                 // As long as the branch goes on there is more to ask for.
-                out.push(Output::Control(Control::Want { log, from: receipt.size, branch: true }));
+                out.push(Output::Control(Control::Want { log, from: receipt.size, branch }));
                 out.push(Output::Events(receipt.events));
                 Ok(false)
             }
@@ -338,12 +345,13 @@ impl Session {
                 Ok(false)
             }
             Err(ReceiveError::Gap { have, .. }) => {
-                out.push(Output::Control(Control::Want { log, from: have, branch: false }));
+                out.push(Output::Control(Control::Want { log, from: have, branch: None }));
                 Ok(false)
             }
             Err(ReceiveError::DoesNotExtend(_)) => {
                 self.flow.diverged(log);
-                out.push(Output::Control(Control::Want { log, from: LogSeq(0), branch: true }));
+                self.wanted.extend(branch.map(|root| (log, root)));
+                out.push(Output::Control(Control::Want { log, from: LogSeq(0), branch }));
                 Ok(false)
             }
             Err(ReceiveError::Frozen(_)) => {
@@ -360,6 +368,12 @@ impl Session {
                 Ok(false)
             }
         }
+    }
+
+    /// Which history a segment belongs to: the one asked for while a branch is fetched, else the one it ends in.
+    fn branch_root(&mut self, segment: &Segment) -> Digest {
+        let ends_in = minicbor::decode::<Checkpoint>(&segment.checkpoint).map_or(Digest([0; 32]), |c| c.root);
+        if segment.branch { self.wanted.get(&segment.log).copied().unwrap_or(ends_in) } else { ends_in }
     }
 
     fn retry_early(&mut self, engine: &mut Engine, now: UnixMicros, out: &mut Vec<Output>) -> Result<(), StoreError> {
@@ -387,15 +401,15 @@ impl Session {
         engine: &mut Engine,
         log: LogId,
         from: LogSeq,
-        branch: bool,
+        branch: Option<Digest>,
         out: &mut Vec<Output>,
     ) -> Result<(), StoreError> {
-        if branch {
+        if branch.is_some() {
             // Who asks for this side's history holds another one, which is wanted here as well.
             if self.flow.diverged(log) && engine.size_of_log(&log) > LogSeq(0) {
-                out.push(Output::Control(Control::Want { log, from: LogSeq(0), branch: true }));
+                out.push(Output::Control(Control::Want { log, from: LogSeq(0), branch }));
             }
-            if let Some(segment) = engine.segment(&log, from, true)? {
+            if let Some(segment) = engine.segment(&log, from, branch)? {
                 out.push(Output::Segment(Box::new(segment)));
             }
             return Ok(());

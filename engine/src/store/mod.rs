@@ -87,6 +87,32 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    fn redb(&self) -> Option<&redb::Error> {
+        match self {
+            Self::Open { source, .. } | Self::Read { source, .. } | Self::Commit { source } => Some(source),
+            Self::Busy { .. } | Self::Format { .. } | Self::Sealed { .. } | Self::Value { .. } => None,
+        }
+    }
+
+    /// Whether the disk has no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded];
+        matches!(self.redb(), Some(redb::Error::Io(error)) if full.contains(&error.kind()))
+    }
+
+    /// Whether what is stored is damaged, as opposed to a disk that cannot be reached.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self.redb() {
+            Some(redb::Error::Io(error)) => error.kind() == std::io::ErrorKind::InvalidData,
+            Some(error) => matches!(error, redb::Error::Corrupted(_)),
+            None => matches!(self, Self::Sealed { .. } | Self::Value { .. }),
+        }
+    }
+}
+
 /// Makes the database, again after a failed write: redb refuses to go on with a file that failed once.
 type Opener = Arc<dyn Fn() -> Result<Database, redb::DatabaseError> + Send + Sync>;
 

@@ -125,10 +125,7 @@ impl Engine {
         let Some(payload) = &arrival.record.payload else {
             return Ok(waits("the payload was withheld".to_owned()));
         };
-        if payload.len() != entry.payload_len as usize {
-            return refused("the payload is not as long as its entry says");
-        }
-        if entry.kind != EntryKind::EDIT && domain::sha256(payload) != entry.payload_digest {
+        if !arrival.record.is_genuine() {
             return refused("the payload is not the one its entry names");
         }
         if let Some(missing) = self.missing_requirements(stage, entry, done)? {
@@ -149,7 +146,8 @@ impl Engine {
         let act = if entry.kind.is_governance() {
             match Act::decode(entry.kind, payload) {
                 Ok(act) => Some(act),
-                Err(error) => return refused(&error.to_string()),
+                // A newer version may understand it: the chain must not lose it for good.
+                Err(error) => return Ok(waits(format!("it may need a newer version: {error}"))),
             }
         } else {
             None
@@ -328,13 +326,18 @@ impl Engine {
         let Some(subject) = &entry.subject else { return Ok(false) };
         let key = (subject.object.clone(), subject.incarnation);
         self.staged_object(stage, &key)?;
+        if tombstone.heads.is_empty() || tombstone.heads.len() > limits::CHANGE_DEPS {
+            let reason = "it names no state, or too many".to_owned();
+            self.not_admitted(stage, &arrival, Judged::Refused { reason, decision: None, finding: true }, done)?;
+            return Ok(false);
+        }
         let missing: Vec<Digest> = match stage.objects.get(&key) {
             Some(staged) => {
                 tombstone.heads.iter().filter(|head| !document::holds(&staged.document, head)).copied().collect()
             }
             None => vec![Digest(subject.incarnation.0)],
         };
-        if !missing.is_empty() || tombstone.heads.is_empty() {
+        if !missing.is_empty() {
             let reason = "it deletes a state that has not arrived".to_owned();
             self.not_admitted(stage, &arrival, Judged::Waits { missing, requires: Vec::new(), reason }, done)?;
             return Ok(false);

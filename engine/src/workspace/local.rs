@@ -216,7 +216,8 @@ impl Engine {
         let mut answers = Vec::new();
         for request in batch {
             // A commit must fit one segment, since its entries share one signature.
-            let full = stage.appended() + 2 > limits::COMMIT_ENTRIES || stage.payload_bytes > limits::COMMIT_BYTES / 2;
+            let full = stage.appended() + 2 > limits::COMMIT_ENTRIES
+                || stage.payload_bytes + size_of(&request.intent) > limits::COMMIT_BYTES;
             if full && !answers.is_empty() {
                 break;
             }
@@ -289,7 +290,7 @@ impl Engine {
     ) -> Result<Written, WriteError> {
         let rules = Arc::clone(&self.rules);
         let manifest = rules.governance.manifest(collection);
-        let log = self.log_for(stage, &manifest);
+        let log = self.log_for(stage, &manifest)?;
         let (operation, time) = self.next_operation(stage, log);
         let object = match object {
             Some(object) => object.clone(),
@@ -382,7 +383,7 @@ impl Engine {
         if stale && !is_agent {
             return Err(WriteError::StaleBase { object: object.clone(), heads });
         }
-        let log = self.log_for(stage, &manifest);
+        let log = self.log_for(stage, &manifest)?;
         let (operation, time) = self.next_operation(stage, log);
         let subject = Subject {
             collection: row.collection.clone(),
@@ -437,7 +438,7 @@ impl Engine {
         let rules = Arc::clone(&self.rules);
         let row = self.writable(stage, object)?;
         let manifest = rules.governance.manifest(&row.collection);
-        let log = self.log_for(stage, &manifest);
+        let log = self.log_for(stage, &manifest)?;
         let (operation, time) = self.next_operation(stage, log);
         let subject = Subject { collection: row.collection.clone(), object: object.clone(), incarnation: row.incarnation };
         let proof = {
@@ -569,25 +570,31 @@ impl Engine {
     }
 
     /// The log an object's entries go to, with this opening's session logged first.
-    fn log_for(&mut self, stage: &mut Stage, manifest: &Manifest) -> LogNo {
+    fn log_for(&mut self, stage: &mut Stage, manifest: &Manifest) -> Result<LogNo, WriteError> {
         let own = self.log_number(stage, LogKind::Device(self.own_log()));
         if !stage.session_logged {
-            self.log_session(stage, own);
+            self.log_session(stage, own)?;
         }
-        if manifest.is_local_only() { self.local } else { own }
+        Ok(if manifest.is_local_only() { self.local } else { own })
     }
 
     /// Draws the session of this opening and logs it before the actor that follows from it is used, so that a
     /// copied disk can fork the log and never a document.
-    fn log_session(&mut self, stage: &mut Stage, own: LogNo) {
+    fn log_session(&mut self, stage: &mut Stage, own: LogNo) -> Result<(), WriteError> {
         let session: [u8; 16] = ports::random(self.store.entropy());
         let request = WriteRequest::new(Actor::system(), Intent::Checkpoint);
         let at = self.next_operation(stage, own);
         let entry = self.record_entry(&request, EntryKind::SESSION, at, None, &session);
-        self.append(stage, own, entry, session.to_vec());
+        let rules = Arc::clone(&self.rules);
+        let proof = {
+            let question = Question::of_entry(Origin::Local, self.device(), &entry, None, &rules.governance);
+            self.admit_local(stage, &request, &rules, &question, at.0)?
+        };
+        self.log_entry(stage, own, entry, session.to_vec(), &proof, OperationType::Enqueue);
         let actor = change_actor(&self.own_log(), &session);
         self.alter_log(stage, own, |row| row.actor = Some(actor));
         stage.session_logged = true;
+        Ok(())
     }
 
     fn change_actor(&self, stage: &Stage) -> [u8; 16] {
@@ -722,7 +729,31 @@ fn idempotency_name(request: &WriteRequest, key: &str) -> Vec<u8> {
     domain::hash("idempotency", &[request.actor.to_string().as_bytes(), key.as_bytes()]).0.to_vec()
 }
 
+/// About how large a call's payload will be, from above: keys, operations and actor come on top of the content.
+fn size_of(intent: &Intent) -> usize {
+    const AROUND: usize = 4 << 10;
+    let content = match intent {
+        Intent::Put { value, .. } => serde_json::to_vec(value).map_or(0, |json| json.len()),
+        Intent::Edit { edit, .. } => edit.size(),
+        Intent::Delete { .. } | Intent::Checkpoint => 0,
+        Intent::Govern(_, payload) => payload.len(),
+    };
+    content.saturating_add(AROUND)
+}
+
 /// What was asked, for telling a repetition from another request under the same key.
 fn request_digest(request: &WriteRequest) -> Digest {
-    domain::hash("request", &[format!("{:?}", request.intent).as_bytes()])
+    fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
+        serde_json::to_vec(value).unwrap_or_default()
+    }
+    let parts: [Vec<u8>; 4] = match &request.intent {
+        Intent::Put { collection, object, value } => {
+            [b"put".to_vec(), json(collection), json(object), json(value)]
+        }
+        Intent::Edit { object, base, edit } => [b"edit".to_vec(), json(object), json(base), json(edit)],
+        Intent::Delete { object } => [b"delete".to_vec(), json(object), Vec::new(), Vec::new()],
+        Intent::Checkpoint => [b"checkpoint".to_vec(), Vec::new(), Vec::new(), Vec::new()],
+        Intent::Govern(kind, payload) => [b"govern".to_vec(), kind.0.to_be_bytes().to_vec(), payload.clone(), Vec::new()],
+    };
+    domain::hash("request", &parts.each_ref().map(Vec::as_slice))
 }

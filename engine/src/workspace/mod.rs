@@ -38,6 +38,7 @@ use crate::store::tables::LogNo;
 use cache::Cache;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use syncd_evidence::Tree;
 use syncd_policy::{Gate, Policies};
 use syncd_schema::governance::Chain;
 use syncd_schema::message::Position;
@@ -119,6 +120,8 @@ pub struct Engine {
     said_seen: BTreeMap<LogId, LogSeq>,
     cache: Cache,
     highest_epoch: Epoch,
+    /// How far a history that was asked for as a second one has said the same as the one held.
+    same_so_far: BTreeMap<LogId, Tree>,
     next_document: u64,
     objects: u64,
     session_logged: bool,

@@ -13,13 +13,14 @@ use crate::store::seal::SealKey;
 use crate::store::tables::{LogNo, Table, key};
 use crate::store::{Batch, Location, Store, StoreError};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use syncd_evidence::Coverage;
 use syncd_evidence::merkle::leaf_hash;
 use syncd_policy::{DEFAULT_BUNDLE, Gate};
 use syncd_schema::governance::{Act, Chain, Link};
 use syncd_schema::{
-    Actor, DeviceId, Digest, Entropy, EntryKind, Epoch, Genesis, Governance, OperationId,
+    Actor, DeviceId, Digest, Entropy, EntryKind, Epoch, Genesis, Governance, LogId, LogSeq, OperationId,
     OperationType, UnixMicros, WorkspaceId, cbor, limits, manifest, ports,
 };
 use zeroize::Zeroizing;
@@ -206,6 +207,7 @@ impl Engine {
             identity,
             workspace,
             highest_epoch: store_row.epoch,
+            same_so_far: BTreeMap::new(),
             store_row,
             inviter,
             chain: Chain::default(),
@@ -256,7 +258,20 @@ impl Engine {
             }
             self.logs.insert(no, LogState { no, row });
         }
-        Ok(())
+        let missing = |no: u32| StoreError::Sealed { table: Table::Logs.name(), key: hex::encode(no.to_be_bytes()) };
+        // Numbers are given in order and never taken back: a gap is a row that somebody removed.
+        for (expected, no) in self.logs.keys().enumerate() {
+            if no.0 as usize != expected {
+                return Err(missing(expected as u32));
+            }
+        }
+        if self.logs.len() < 2 {
+            return Err(missing(self.logs.len() as u32));
+        }
+        // A row that was removed at the end leaves its runs.
+        let next = key::log(LogNo(self.logs.len() as u32));
+        let after = self.store.range(Table::Runs, Bound::Included(&next), Bound::Unbounded, 1)?;
+        if after.is_empty() { Ok(()) } else { Err(missing(self.logs.len() as u32)) }
     }
 
     fn read_pending(&mut self) -> Result<(), StoreError> {
@@ -320,8 +335,15 @@ impl Engine {
 
     /// The genesis, for welcoming others.
     pub(crate) fn genesis(&self) -> Result<Option<Genesis>, StoreError> {
-        let bytes = self.store.get(Table::Keys, b"genesis")?.unwrap_or_default();
-        Ok(cbor::decode("genesis", &bytes, limits::RECORD_BYTES).ok())
+        if let Some(bytes) = self.store.get(Table::Keys, b"genesis")? {
+            return Ok(cbor::decode("genesis", &bytes, limits::RECORD_BYTES).ok());
+        }
+        // The copy is a convenience: the owner's log begins with it.
+        let Some(owner) = self.governance().owner else { return Ok(None) };
+        let log = LogId { workspace: self.workspace, device: owner, epoch: Epoch(0) };
+        let Some(no) = self.log_numbers.get(&log) else { return Ok(None) };
+        let payload = self.record_at(*no, LogSeq(0))?.and_then(|record| record.payload).unwrap_or_default();
+        Ok(cbor::decode("genesis", &payload, limits::RECORD_BYTES).ok())
     }
 
     /// Makes memory say what the store says, after a commit failed: it may be on disk nevertheless. Whatever came of

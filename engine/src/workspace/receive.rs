@@ -10,11 +10,11 @@ use super::{Engine, Event};
 use crate::log::run::{self, LogRecord, RunError};
 use crate::store::StoreError;
 use crate::store::rows::{LogKind, RunRow};
-use minicbor::decode;
 use syncd_evidence::{Checkpoint, CheckpointError, Finding, FindingKind, Severity, Tree};
 use syncd_evidence::merkle::leaf_hash;
 use syncd_schema::message::{Outcome, Segment};
-use syncd_schema::{DeviceId, EntryKind, LogId, LogSeq, UnixMicros};
+use syncd_schema::cbor::{self, CborError};
+use syncd_schema::{DeviceId, EntryKind, Epoch, LogId, LogSeq, UnixMicros, limits};
 
 /// What a segment did, for the acknowledgement.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +60,13 @@ pub enum ReceiveError {
     Checkpoint(#[from] CheckpointError),
     /// Its checkpoint cannot be read.
     #[error("the checkpoint cannot be read")]
-    MalformedCheckpoint(#[source] decode::Error),
+    MalformedCheckpoint(#[source] CborError),
+    /// The device has opened more logs than it may.
+    #[error("device {} has more than {} open logs", .0.short(), limits::EPOCHS)]
+    TooManyEpochs(DeviceId),
+    /// A payload is not the one that its signed entry names: altered by whoever passed it on, or by its author.
+    #[error("the payload of entry {0} is not the one its entry names")]
+    Payload(LogSeq),
     /// It does not open under the workspace key.
     #[error("the segment does not open: altered on its way, or sealed with another key")]
     Sealed,
@@ -114,9 +120,16 @@ impl Engine {
 
     fn try_receive(&mut self, segment: &Segment, now: UnixMicros) -> Result<Receipt, ReceiveError> {
         let checkpoint = self.verify_origin(segment)?;
-        if segment.branch {
-            return self.receive_branch(segment, &checkpoint, now);
-        }
+        if segment.branch { self.receive_branch(segment, &checkpoint, now) } else { self.receive_plain(segment, checkpoint, now) }
+    }
+
+    /// Takes a segment that continues the history held here.
+    pub(super) fn receive_plain(
+        &mut self,
+        segment: &Segment,
+        checkpoint: Checkpoint,
+        now: UnixMicros,
+    ) -> Result<Receipt, ReceiveError> {
         let have = self.device_log(&segment.log).map_or(LogSeq(0), super::LogState::size);
         let end = segment.first.plus(u64::from(segment.count));
         if segment.first > have {
@@ -149,8 +162,13 @@ impl Engine {
         if !expected_owner && !self.governance().members.contains_key(&log.device) {
             return Err(ReceiveError::UnknownMember(log.device));
         }
-        let checkpoint: Checkpoint =
-            minicbor::decode(&segment.checkpoint).map_err(ReceiveError::MalformedCheckpoint)?;
+        let min_epoch = self.governance().members.get(&log.device).map_or(Epoch(0), |member| member.min_epoch);
+        let open = |other: &&LogId| other.device == log.device && other.epoch >= min_epoch;
+        if self.device_log(&log).is_none() && self.log_numbers.keys().filter(open).count() >= limits::EPOCHS {
+            return Err(ReceiveError::TooManyEpochs(log.device));
+        }
+        let checkpoint: Checkpoint = cbor::decode("checkpoint", &segment.checkpoint, limits::NOTE_BYTES)
+            .map_err(ReceiveError::MalformedCheckpoint)?;
         let verified = checkpoint.verify(&self.origin(&LogKind::Device(log)), &log.device)?;
         if verified.size() != segment.first.plus(u64::from(segment.count)) {
             return Err(ReceiveError::Run(RunError::Form("it ends elsewhere than its checkpoint")));
@@ -175,7 +193,10 @@ impl Engine {
         }
         let is_whole = skip == 0;
         records.drain(..skip.min(records.len()));
-        for record in &records {
+        for (index, record) in records.iter().enumerate() {
+            if !record.is_genuine() {
+                return Err(ReceiveError::Payload(segment.first.plus((skip + index) as u64)));
+            }
             tree.append(leaf_hash(&record.entry.to_bytes()));
         }
         if tree.root() != checkpoint.root {
@@ -242,7 +263,7 @@ impl Engine {
         }
         self.alter_log(&mut stage, no, |row| row.actor = session);
         let outcomes = self.admit(&mut stage, arrivals)?;
-        if self.pending.len() + stage.pending.len() > syncd_schema::limits::PENDING_ENTRIES {
+        if self.pending.len() + stage.pending.len() > limits::PENDING_ENTRIES {
             return Err(ReceiveError::TooManyPending);
         }
         let mut events = self.commit(stage)?;
@@ -265,6 +286,11 @@ impl Engine {
             | ReceiveError::Frozen(_)
             | ReceiveError::DoesNotExtend(_)
             | ReceiveError::Store(_) => return Ok(()),
+            ReceiveError::TooManyEpochs(_) => (
+                FindingKind::LimitReached,
+                Severity::Warning,
+                "if the device was restored often, an admin lets it in anew with `invite`; else remove it",
+            ),
             ReceiveError::TooManyPending => (
                 FindingKind::LimitReached,
                 Severity::Warning,

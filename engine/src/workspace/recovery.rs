@@ -10,7 +10,8 @@ use super::stage::Stage;
 use super::{Engine, Event};
 use crate::store::StoreError;
 use crate::store::rows::{LogKind, Stop};
-use crate::store::tables::Table;
+use crate::log::run;
+use crate::store::tables::{LogNo, Table, key};
 use syncd_evidence::{Checkpoint, Finding, FindingKind, Severity, Tree};
 use syncd_schema::message::{Position, Segment};
 use syncd_schema::{Epoch, LogId, LogSeq, UnixMicros, cbor};
@@ -126,16 +127,21 @@ impl Engine {
         self.store_row.stopped
     }
 
-    /// Takes a part of the other history of a log. When its end verifies, the fork is proven: the log is frozen.
+    /// Takes a part of what may be another history of a log, from its first entry on. As long as it says the same
+    /// as what is held it is only remembered how far; where it differs, the fork is proven by two signatures, the
+    /// log is frozen and both histories are kept.
     pub(super) fn receive_branch(
         &mut self,
         segment: &Segment,
         checkpoint: &Checkpoint,
         now: UnixMicros,
     ) -> Result<Receipt, ReceiveError> {
-        let held = self.device_log(&segment.log).map_or(LogSeq(0), super::LogState::size);
-        let branch = self.branches.get(&segment.log).and_then(|no| self.log(*no));
-        let (have, tree) = branch.map_or((LogSeq(0), Tree::default()), |s| (s.size(), s.row.tree.clone()));
+        let log = segment.log;
+        let branch = self.branches.get(&log).and_then(|no| self.log(*no));
+        let (have, tree) = match branch {
+            Some(state) => (state.size(), state.row.tree.clone()),
+            None => self.same_so_far.get(&log).map_or((LogSeq(0), Tree::default()), |tree| (tree.size(), tree.clone())),
+        };
         if segment.first > have {
             return Err(ReceiveError::Gap { first: segment.first, have });
         }
@@ -143,29 +149,84 @@ impl Engine {
         if skip >= segment.count as usize {
             return Ok(Receipt { size: have, ..Receipt::default() });
         }
+        let is_known = branch.is_some();
         let verified = self.open_segment(segment, *checkpoint, tree, skip)?;
+        if is_known {
+            return self.keep_branch(verified, None, now);
+        }
+        let Some(held) = self.log_numbers.get(&log).copied() else { return Err(ReceiveError::DoesNotExtend(log)) };
+        let held_size = self.size_of_log(&log);
+        let mut same = true;
+        self.walk_runs(held, have, |first, row| {
+            for (index, record) in super::segments::decode_run(held, first, &row)?.iter().enumerate() {
+                let seq = first.plus(index as u64);
+                let at = seq.0.checked_sub(have.0).and_then(|at| verified.records.get(at as usize));
+                same &= at.is_none_or(|theirs| theirs.entry == record.entry);
+            }
+            Ok(same && first.plus(u64::from(row.count)) < verified.tree.size())
+        })?;
+        if !same {
+            self.same_so_far.remove(&log);
+            return self.keep_branch(verified, Some((held, have)), now);
+        }
+        if verified.tree.size() > held_size {
+            // It goes on where this device's copy ends: no fork, only news.
+            self.same_so_far.remove(&log);
+            return self.receive_plain(segment, *checkpoint, now);
+        }
         let size = verified.tree.size();
+        self.same_so_far.insert(log, verified.tree);
+        Ok(Receipt { size, ..Receipt::default() })
+    }
+
+    /// Stores a part of a second history; the first part brings what both have in common along, `0 .. have` of the
+    /// held log, so that each history is whole.
+    fn keep_branch(
+        &mut self,
+        mut verified: super::receive::VerifiedSegment,
+        common: Option<(LogNo, LogSeq)>,
+        now: UnixMicros,
+    ) -> Result<Receipt, ReceiveError> {
+        let log = verified.log;
+        let received = verified.records.len() as u64;
         let mut stage = self.stage(now);
-        let no = self.log_number(&mut stage, LogKind::Branch(segment.log));
-        let root = verified.tree.root();
-        self.put_received(&mut stage, no, verified.tree, verified.run);
-        self.freeze(&mut stage, segment.log)?;
+        let no = self.log_number(&mut stage, LogKind::Branch(log));
+        if let Some((held, have)) = common {
+            let mut start = Vec::new();
+            self.walk_runs(held, LogSeq(0), |first, row| {
+                let end = first.plus(u64::from(row.count));
+                if end <= have {
+                    stage.batch.put(Table::Runs, key::position(no, first), cbor::encode(&row));
+                } else if first < have {
+                    let part = have.0.saturating_sub(first.0) as usize;
+                    start = super::segments::decode_run(held, first, &row)?;
+                    start.truncate(part);
+                }
+                Ok(end < have)
+            })?;
+            let from = LogSeq(have.0.saturating_sub(start.len() as u64));
+            start.append(&mut verified.records);
+            let encoded = run::encode(&start);
+            verified.run.count = start.len() as u32;
+            verified.run.open_len = encoded.open_len as u32;
+            verified.run.bytes = encoded.bytes;
+            self.alter_log(&mut stage, no, |row| row.fold_from = from);
+            self.put_received_at(&mut stage, no, from, verified.tree, verified.run);
+        } else {
+            self.put_received(&mut stage, no, verified.tree, verified.run);
+        }
+        let size = self.staged_log(&stage, no).map_or(LogSeq(0), super::LogState::size);
+        self.freeze(&mut stage, log)?;
         let mut events = self.commit(stage)?;
-        if segment.log == self.own_log() && self.store_row.stopped != Some(Stop::Forked) {
-            let text = format!("another copy of this device wrote {size} entries of its log, root {}", root.short());
+        if log == self.own_log() && self.store_row.stopped != Some(Stop::Forked) {
+            let text = format!("another copy of this device wrote a different history of its log, {size} entries");
             let next = "stop the copy; then ask an admin for `invite` and run `join` here to go on in a new epoch";
-            let finding = Finding::new(
-                FindingKind::LogFork,
-                &format!("log {}", segment.log),
-                Severity::Critical,
-                &text,
-                next,
-                now,
-            );
+            let place = format!("log {log}");
+            let finding = Finding::new(FindingKind::LogFork, &place, Severity::Critical, &text, next, now);
             events.extend(self.stop(Stop::Forked, finding, now)?);
         }
-        tracing::warn!(log = %segment.log, held = held.0, branch = size.0, "a log has two histories");
-        Ok(Receipt { size, received: u64::from(segment.count), outcomes: Vec::new(), events })
+        tracing::warn!(log = %log, branch = size.0, "a log has two histories");
+        Ok(Receipt { size, received, outcomes: Vec::new(), events })
     }
 
     fn freeze(&mut self, stage: &mut Stage, log: LogId) -> Result<(), StoreError> {

@@ -6,11 +6,12 @@ use crate::log::run::{self, LogRecord};
 use crate::store::StoreError;
 use crate::store::rows::{self, LogKind, PendingRow, RunRow};
 use crate::store::tables::{LogNo, Table, key};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use syncd_schema::cbor::{self, CborError};
 use syncd_schema::message::Segment;
 use syncd_schema::operation::EntryState;
-use syncd_schema::{Entry, LogId, LogSeq, OperationId, limits};
+use syncd_schema::{Digest, Entry, LogId, LogSeq, OperationId, limits};
 
 /// Rows read at once while a log is walked.
 const ROWS_AT_ONCE: usize = 64;
@@ -24,14 +25,20 @@ pub(crate) struct Found {
 }
 
 impl Engine {
-    /// The next segment for a peer that holds `from` entries of a log, or none when it has all.
+    /// The next segment for a peer that holds `from` entries of a log, or none when it has all. `branch` names, by
+    /// its root, which of two histories is wanted.
     ///
     /// It ends where a checkpoint was signed, and is sealed under the newest workspace key.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn segment(&mut self, log: &LogId, from: LogSeq, branch: bool) -> Result<Option<Segment>, StoreError> {
-        let Some(no) = self.branch_or_log(log, branch) else { return Ok(None) };
+    pub fn segment(
+        &mut self,
+        log: &LogId,
+        from: LogSeq,
+        branch: Option<Digest>,
+    ) -> Result<Option<Segment>, StoreError> {
+        let Some(no) = self.history_of(log, branch) else { return Ok(None) };
         let Some(run) = self.segment_run(no, from)? else { return Ok(None) };
         let Some((key_epoch, key)) = self.keys.iter().next_back().map(|(epoch, key)| (*epoch, key.clone())) else {
             return Ok(None);
@@ -43,17 +50,19 @@ impl Engine {
             checkpoint: cbor::encode(&run.checkpoint),
             key_epoch,
             open_len: run.open_len,
-            branch,
+            branch: branch.is_some(),
             sealed: Vec::new(),
         };
         segment.sealed = key.seal(&run.bytes, &segment.associated_data(), self.store.entropy());
         Ok(Some(segment))
     }
 
-    fn branch_or_log(&self, log: &LogId, branch: bool) -> Option<LogNo> {
-        // Who asks for a branch gets the history that this device took for the log first.
-        let _ = branch;
-        self.log_numbers.get(log).copied()
+    /// The history of a log that ends in the root somebody asked for, else the one that was here first.
+    fn history_of(&self, log: &LogId, root: Option<Digest>) -> Option<LogNo> {
+        let first = self.log_numbers.get(log).copied();
+        let second = self.branches.get(log).copied();
+        let wanted = |no: &LogNo| root.is_some() && self.log(*no).map(|s| s.row.tree.root()) == root;
+        second.filter(wanted).or(first)
     }
 
     /// Everything from `from` to a checkpoint, as much as fits a segment: one run as it is stored, or several
@@ -202,20 +211,38 @@ impl Engine {
         }
     }
 
-    /// The entries of ranges of logs, in the order given.
+    /// The entries of ranges of logs, by log and position. Each run is decoded once, however many ranges it is in.
     pub(crate) fn entries_of(&self, sources: &[rows::Source]) -> Result<Vec<(LogNo, LogSeq, Entry)>, StoreError> {
-        let mut entries = Vec::new();
+        let mut ranges: BTreeMap<LogNo, Vec<(LogSeq, LogSeq)>> = BTreeMap::new();
         for source in sources {
-            let end = source.first.plus(source.count);
-            self.walk_runs(source.log, source.first, |first, row| {
-                for (index, record) in decode_run(source.log, first, &row)?.into_iter().enumerate() {
+            ranges.entry(source.log).or_default().push((source.first, source.first.plus(source.count)));
+        }
+        let mut entries = Vec::new();
+        for (no, mut ranges) in ranges {
+            ranges.sort_unstable();
+            let mut next = 0;
+            while let Some((from, _)) = ranges.get(next).copied() {
+                let Some((first, records)) = self.run_at(no, from)? else { break };
+                let end = first.plus(records.len() as u64);
+                for (index, record) in records.into_iter().enumerate() {
                     let seq = first.plus(index as u64);
-                    if seq >= source.first && seq < end {
-                        entries.push((source.log, seq, record.entry));
+                    while ranges.get(next).is_some_and(|(_, to)| *to <= seq) {
+                        next += 1;
+                    }
+                    if ranges.get(next).is_some_and(|(from, to)| *from <= seq && seq < *to) {
+                        entries.push((no, seq, record.entry));
                     }
                 }
-                Ok(first.plus(u64::from(row.count)) < end)
-            })?;
+                // What is left of a range goes on in the next run.
+                match ranges.get_mut(next) {
+                    Some((_, to)) if *to <= end => next += 1,
+                    Some((from, _)) if *from < end => *from = end,
+                    _ => {}
+                }
+                if ranges.get(next).is_some_and(|(from, _)| *from < end) {
+                    break;
+                }
+            }
         }
         Ok(entries)
     }

@@ -213,10 +213,15 @@ impl Engine {
 
     /// Puts a verified run of another device's entries on the stage, as it came.
     pub(crate) fn put_received(&self, stage: &mut Stage, no: LogNo, tree: Tree, row: RunRow) {
+        let first = self.staged_log(stage, no).map_or(LogSeq(0), LogState::size);
+        self.put_received_at(stage, no, first, tree, row);
+    }
+
+    /// As [`Engine::put_received`], for a run that begins elsewhere than at the end of the log.
+    pub(crate) fn put_received_at(&self, stage: &mut Stage, no: LogNo, first: LogSeq, tree: Tree, row: RunRow) {
         let Some(state) = self.staged_log_mut(stage, no) else { return };
-        let first = state.size();
         state.row.tree = tree;
-        state.row.checkpoint = Some(row.checkpoint.clone());
+        state.row.checkpoint = Some(row.checkpoint);
         state.row.loose = state.row.loose.saturating_add(1);
         stage.received.push((no, first, row));
     }

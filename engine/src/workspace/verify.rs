@@ -14,7 +14,8 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use syncd_evidence::Tree;
 use syncd_evidence::merkle::leaf_hash;
-use syncd_schema::{DeviceId, Digest, EntryKind, LogSeq, domain};
+use syncd_evidence::{CoveredLog, Outcome};
+use syncd_schema::{DeviceId, Digest, EntryKind, LogSeq};
 
 /// What was found about one log.
 #[derive(Clone, Debug, Serialize)]
@@ -66,9 +67,21 @@ struct Walk {
     /// Hashes of admitted changes by object.
     changes: BTreeMap<ObjectKey, Vec<Digest>>,
     decisions: BTreeSet<Digest>,
+    /// Entries that the ledger says were admitted: from, to.
+    admissions: BTreeMap<CoveredLog, Vec<(LogSeq, LogSeq)>>,
+    /// Governance entries that were admitted.
+    governance: u64,
 }
 
 impl Walk {
+    /// Whether some record of the ledger says that an entry was admitted. Ranges are sorted when the ledger is read.
+    fn is_evidenced(&self, log: &CoveredLog, seq: LogSeq) -> bool {
+        let Some(ranges) = self.admissions.get(log) else { return false };
+        let after = ranges.partition_point(|(from, _)| *from <= seq);
+        // Ranges of one log do not overlap, except where an entry was admitted again after a failed commit.
+        ranges.iter().take(after).rev().take(4).any(|(from, to)| *from <= seq && seq < *to)
+    }
+
     fn violation(&mut self, place: impl Into<String>, text: impl Into<String>) {
         let next = "restore this store from a backup, or remove it and join again: peers hold the replicated logs";
         self.findings.push(Violation { place: place.into(), text: text.into(), next: next.to_owned() });
@@ -91,10 +104,16 @@ impl Engine {
         let mut done = 0;
         let mut reports = Vec::new();
         let states: Vec<LogState> = self.logs.values().cloned().collect();
+        // The ledger has the lowest number: what it says is known when the others are read.
         for state in &states {
             reports.push(self.verify_log(state, &mut walk));
+            walk.admissions.values_mut().for_each(|ranges| ranges.sort_unstable());
             done += state.size().0;
             progress(done, total);
+        }
+        if walk.governance != self.chain.len() as u64 {
+            let text = format!("it has {} entries, the logs have {}", self.chain.len(), walk.governance);
+            walk.violation("table governance", text);
         }
         self.verify_rows(&mut walk)?;
         let documents = self.verify_documents(&mut walk, |count| progress(done + count, total))?;
@@ -144,6 +163,10 @@ impl Engine {
             if matches!(state.row.kind, LogKind::Ledger) {
                 for record in super::history::decode_records(state.no, first, &row)? {
                     walk.decisions.extend(super::history::decisions_of(&record));
+                    if let (Outcome::Admitted, Some(covers)) = (record.outcome, record.covers) {
+                        let range = (covers.first, covers.first.plus(covers.count));
+                        walk.admissions.entry(covers.log).or_default().push(range);
+                    }
                     tree.append(leaf_hash(&record.to_bytes()));
                 }
             } else {
@@ -172,19 +195,26 @@ impl Engine {
     ) -> Result<(), StoreError> {
         for (index, record) in decode_run(state.no, first, row)?.into_iter().enumerate() {
             let seq = first.plus(index as u64);
-            tree.append(leaf_hash(&record.entry.to_bytes()));
+            let leaf = leaf_hash(&record.entry.to_bytes());
+            tree.append(leaf);
             let entry = &record.entry;
-            // A change's digest was recomputed while its run was decoded; other payloads are compared here.
-            let fits = match (&record.payload, entry.kind) {
-                (Some(payload), EntryKind::EDIT) => payload.len() == entry.payload_len as usize,
-                (Some(payload), _) => domain::sha256(payload) == entry.payload_digest,
-                (None, _) => true,
-            };
-            if !fits && !self.pending.contains_key(&(state.no, seq)) {
-                walk.violation(format!("{name}, entry {seq}"), "the payload is not the one its entry names");
+            let place = || format!("{name}, entry {seq}");
+            if !record.is_genuine() {
+                walk.violation(place(), "the payload is not the one its entry names");
             }
             let admitted = !self.pending.contains_key(&(state.no, seq));
             let is_branch = matches!(state.row.kind, LogKind::Branch(_));
+            if admitted && !is_branch {
+                if !walk.is_evidenced(&Self::covered(&state.row.kind), seq) {
+                    walk.violation(place(), "it counts as admitted, and the ledger has no record of that");
+                }
+                if entry.kind.is_governance() {
+                    walk.governance += 1;
+                    if !self.chain.holds(&[leaf]) {
+                        walk.violation(place(), "it is admitted and missing from the table of governance");
+                    }
+                }
+            }
             if let (Some(subject), EntryKind::EDIT, true, false) = (&entry.subject, entry.kind, admitted, is_branch) {
                 let key = (subject.object.clone(), subject.incarnation);
                 walk.changes.entry(key).or_default().push(entry.payload_digest);

@@ -18,6 +18,7 @@ mod documents;
 mod entries;
 mod evidence;
 mod inputs;
+mod limits;
 mod messages;
 mod rows;
 mod runs;

@@ -127,7 +127,8 @@ impl World {
             for object in &objects {
                 if let Some(view) = engine.get(&object.parse()?)? {
                     let sides = view.conflicts.into_iter().flat_map(|c| c.values).map(|side| side.value);
-                    let values = std::iter::once(view.value).chain(sides).filter(|value| !value.is_null()).collect();
+                    let values =
+                        std::iter::once(view.value).chain(sides).filter(|value| !value.is_null()).collect();
                     shown.insert(object.clone(), Shown { state: view.state, values });
                 }
             }
@@ -145,8 +146,9 @@ impl World {
     /// Names the operation and the device.
     pub fn history(&self) -> Held {
         for device in 0..self.devices.len() {
+            let admitted = self.admitted_on(device)?;
             for acked in &self.model.acked {
-                if !self.holds(device, acked.operation)? {
+                if !admitted.contains(&acked.operation) {
                     return Err(Failure(format!("LOST: device {device} does not hold {acked:?}")));
                 }
             }
@@ -226,7 +228,12 @@ pub type Portrait = BTreeMap<String, String>;
 pub fn portrait(engine: &mut Engine) -> Held<Portrait> {
     let mut portrait = Portrait::new();
     for position in engine.frontier() {
-        let name = format!("log {}/{} branch {}", position.log.device.short(), position.log.epoch.0, position.branch);
+        let name = format!(
+            "log {}/{} branch {}",
+            position.log.device.short(),
+            position.log.epoch.0,
+            position.branch
+        );
         portrait.insert(format!("{name} root {}", position.root), format!("{}", position.size));
     }
     portrait.insert("governance".to_owned(), format!("{:?}", engine.governance().heads));
@@ -250,13 +257,6 @@ pub fn portrait(engine: &mut Engine) -> Held<Portrait> {
                 summary.object, view.state, status.findings
             )));
         }
-        let mut view = view;
-        if std::env::var_os("SYNCD_KNOWN_B2").is_some() {
-            for side in view.conflicts.iter_mut().flat_map(|c| &mut c.values) {
-                side.device = None;
-                side.operation = None;
-            }
-        }
         let text = serde_json::to_string(&view)?;
         portrait.insert(format!("object {}", summary.object), format!("{text} {} changes", summary.changes));
     }
@@ -279,5 +279,8 @@ pub fn compare(one: &Portrait, other: &Portrait, device: usize) -> Held {
         let from = |text: &str| text.chars().skip(same.saturating_sub(40)).take(400).collect::<String>();
         format!("{name}: …{} and here …{}", from(a), from(b))
     });
-    Err(Failure(format!("DIVERGED, seen on device {device}:\n{}", texts.take(8).collect::<Vec<_>>().join("\n"))))
+    Err(Failure(format!(
+        "DIVERGED, seen on device {device}:\n{}",
+        texts.take(8).collect::<Vec<_>>().join("\n")
+    )))
 }

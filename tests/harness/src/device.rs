@@ -49,7 +49,10 @@ pub struct Device {
 
 impl std::fmt::Debug for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Device").field("number", &self.number).field("known", &self.known).finish_non_exhaustive()
+        f.debug_struct("Device")
+            .field("number", &self.number)
+            .field("known", &self.known)
+            .finish_non_exhaustive()
     }
 }
 

@@ -125,7 +125,11 @@ pub fn join_and_crash(at: u64) -> Held<bool> {
         Err(OpenError::Empty) => Engine::join(config, workspace, inviter, &welcome)?,
         Err(error) => return Err(error.into()),
     };
-    if joined.knows(&inviter) { Ok(true) } else { Err(Failure("the joiner forgot who invited it".to_owned())) }
+    if joined.knows(&inviter) {
+        Ok(true)
+    } else {
+        Err(Failure("the joiner forgot who invited it".to_owned()))
+    }
 }
 
 fn write_one(engine: &mut Engine, now: syncd_schema::UnixMicros) -> Held {

@@ -126,9 +126,12 @@ impl World {
         if self.devices[device].healing.is_some() {
             return Ok(());
         }
+        let admitted = self.admitted_on(device)?;
         for acked in self.model.acked.iter().filter(|acked| acked.device == device) {
-            if !self.holds(device, acked.operation)? {
-                return Err(Failure(format!("LOST: device {device} acknowledged {acked:?} and does not hold it")));
+            if !admitted.contains(&acked.operation) {
+                return Err(Failure(format!(
+                    "LOST: device {device} acknowledged {acked:?} and does not hold it"
+                )));
             }
         }
         Ok(())
@@ -169,15 +172,10 @@ impl World {
         self.log(format!("the disk of device {device} works again"));
         self.devices[device].disk.set_fault(Fault::None);
         if let Some(engine) = &self.devices[device].engine {
-            let reads = engine.status().map_err(|error| {
+            engine.status().map_err(|error| {
                 let Failure(text) = Failure::from(error);
                 Failure(format!("device {device} cannot read though its disk works again: {text}"))
-            });
-            if std::env::var_os("SYNCD_KNOWN_B1").is_none() { reads?; } else if reads.is_err() {
-                let now = self.devices[device].wall(self.queue.now());
-                let request = syncd_engine::WriteRequest::new(crate::workload::actor(), syncd_engine::Intent::Checkpoint);
-                let _ = self.devices[device].engine.as_mut().unwrap().write(&[request], now);
-            }
+            })?;
         }
         self.settle_calls(device)?;
         self.dial_everybody(device);

@@ -187,7 +187,8 @@ fn fate(intent: &Acked, all: &[&Acked], view: &Shown) -> Fate {
         return if cut { Fate::Superseded } else { Fate::Lost };
     }
     let Some(key) = intent.what.key() else { return Fate::Lost };
-    let mut rivals = all.iter().filter(|other| other.what.key() == Some(key) && other.operation != intent.operation);
+    let mut rivals =
+        all.iter().filter(|other| other.what.key() == Some(key) && other.operation != intent.operation);
     if rivals.clone().any(|rival| had_seen(&rival)) {
         return Fate::Superseded;
     }
@@ -206,8 +207,12 @@ fn is_visible(what: &What, value: &Value) -> bool {
         What::Put(token) => at("born").and_then(Value::as_str) == Some(token),
         What::Set(key, token) => at(key).and_then(Value::as_str) == Some(token),
         What::Remove(key) => at(key).is_none(),
-        What::Insert(token) => at("body").and_then(Value::as_str).is_some_and(|body| body.contains(token.as_str())),
-        What::Cut(token) => !at("body").and_then(Value::as_str).is_some_and(|body| body.contains(token.as_str())),
+        What::Insert(token) => {
+            at("body").and_then(Value::as_str).is_some_and(|body| body.contains(token.as_str()))
+        }
+        What::Cut(token) => {
+            !at("body").and_then(Value::as_str).is_some_and(|body| body.contains(token.as_str()))
+        }
         What::Append(token) => at("items")
             .and_then(Value::as_array)
             .is_some_and(|items| items.iter().filter(|item| item.as_str() == Some(token)).count() == 1),
@@ -230,8 +235,9 @@ fn wrong_counters(object: &str, intents: &[&Acked], view: &Shown) -> Option<Stri
     let expected: BTreeSet<i64> = sums.into_values().collect();
     let found: BTreeSet<i64> =
         view.values.iter().filter_map(|value| value.get("count").and_then(Value::as_i64)).collect();
-    (expected != found)
-        .then(|| format!("LOST: the counters of object {object} are {found:?}, acknowledged were {expected:?}"))
+    (expected != found).then(|| {
+        format!("LOST: the counters of object {object} are {found:?}, acknowledged were {expected:?}")
+    })
 }
 
 #[cfg(test)]

@@ -90,7 +90,14 @@ impl Connection {
     }
 
     /// When a frame sent now to an end arrives: once, or more often if the carrier is hostile.
-    pub fn arrivals(&mut self, now: u64, to: usize, lane: Lane, weather: &Weather, rng: &mut Rng) -> Vec<u64> {
+    pub fn arrivals(
+        &mut self,
+        now: u64,
+        to: usize,
+        lane: Lane,
+        weather: &Weather,
+        rng: &mut Rng,
+    ) -> Vec<u64> {
         let mut draw = || now + weather.delay + rng.below(weather.jitter as usize + 1) as u64;
         if weather.is_hostile {
             let (first, second) = (draw(), draw());

@@ -84,7 +84,9 @@ impl Workload {
         let body = value.get("body").and_then(Value::as_str).unwrap_or_default();
         let key = rng.pick(&KEYS).copied().unwrap_or("k0");
         match rng.below(20) {
-            0 => self.planned(object, What::Delete, Intent::Delete { object: object.parse().expect("an id") }),
+            0 => {
+                self.planned(object, What::Delete, Intent::Delete { object: object.parse().expect("an id") })
+            }
             1..=8 => self.set(object, key, &token),
             9 if value.get(key).is_some() => {
                 self.edit(object, What::Remove(key), Edit::MergePatch(json!({ (key): null })))

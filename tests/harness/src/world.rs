@@ -186,7 +186,9 @@ impl World {
             self.devices[one].healing.as_ref().is_some_and(|healing| healing.peer != other)
         };
         let apart = self.cut.contains(&pair) || kept_apart(a, b) || kept_apart(b, a);
-        let (Some(left), Some(right)) = (&self.devices[a].engine, &self.devices[b].engine) else { return Ok(()) };
+        let (Some(left), Some(right)) = (&self.devices[a].engine, &self.devices[b].engine) else {
+            return Ok(());
+        };
         if talking || apart || a == b {
             return Ok(());
         }

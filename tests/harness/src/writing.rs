@@ -7,6 +7,7 @@ use crate::model::{Acked, What};
 use crate::workload::Planned;
 use crate::world::{Failure, Held, World, grows};
 use std::collections::BTreeSet;
+use syncd_engine::workspace::OperationView;
 use syncd_engine::{Engine, WriteError, Written};
 use syncd_schema::operation::EntryState;
 use syncd_schema::{Digest, EntryKind, ObjectState, OperationId};
@@ -144,7 +145,9 @@ impl World {
         let item = history.iter().find(|item| item.operation == written.operation);
         match item {
             Some(item) => Ok(Some(item.change)),
-            None => Err(Failure(format!("repeated {} is not in the history of its object", written.operation))),
+            None => {
+                Err(Failure(format!("repeated {} is not in the history of its object", written.operation)))
+            }
         }
     }
 
@@ -191,14 +194,17 @@ impl World {
         self.look_at(0)
     }
 
-    /// Whether an acknowledged operation is on a device and admitted there.
+    /// The operations that are in a device's logs and admitted there.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn holds(&self, device: usize, operation: OperationId) -> Held<bool> {
-        let Some(engine) = &self.devices[device].engine else { return Ok(true) };
-        let view = engine.operation(operation)?;
-        Ok(view.is_some_and(|view| view.tasks.iter().all(|t| t.task != "apply" || is_done(t.status))))
+    /// When they cannot be read.
+    pub fn admitted_on(&self, device: usize) -> Held<BTreeSet<OperationId>> {
+        let Some(engine) = &self.devices[device].engine else { return Ok(BTreeSet::new()) };
+        // One pass over all logs; asking for each operation would scan the ledger each time.
+        let views = engine.operations(None, usize::MAX)?;
+        let applied =
+            |view: &OperationView| view.tasks.iter().all(|t| t.task != "apply" || is_done(t.status));
+        Ok(views.into_iter().filter(applied).map(|view| view.operation).collect())
     }
 }
 
@@ -212,7 +218,8 @@ fn shown_changes(engine: &Engine, object: &str) -> Held<Before> {
     let changes = history.iter().filter(|item| item.status == EntryState::Admitted);
     let changes = changes.filter(|item| item.kind != EntryKind::TOMBSTONE.word());
     let seen = changes.clone().map(|item| item.change).collect();
-    let births: BTreeSet<Digest> = changes.filter(|item| item.kind == "create").map(|item| item.change).collect();
+    let births: BTreeSet<Digest> =
+        changes.filter(|item| item.kind == "create").map(|item| item.change).collect();
     let life = if births.len() == 1 { births.first().copied() } else { None };
     Ok(Before { seen, life })
 }

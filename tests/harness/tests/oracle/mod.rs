@@ -32,7 +32,8 @@ fn says(result: Result<impl std::fmt::Debug, syncd_harness::world::Failure>, wor
 fn an_expectation_that_was_never_written_is_reported_lost() {
     let mut world = quiet_world();
     let last = world.model.acked.last().expect("acknowledged").clone();
-    let never = Acked { what: What::Set("k1", "<never>".to_owned()), operation: OperationId([9; 16]), ..last };
+    let never =
+        Acked { what: What::Set("k1", "<never>".to_owned()), operation: OperationId([9; 16]), ..last };
     world.model.acked.push(never);
     says(world.survived(), "LOST: Set(\"k1\", \"<never>\")");
     says(world.history(), "LOST");
