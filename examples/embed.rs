@@ -100,9 +100,13 @@ fn sync(one: &mut Engine, other: &mut Engine) -> Result<()> {
     let mut to_here: VecDeque<Output> = VecDeque::new();
     loop {
         if let Some(input) = to_there.pop_front().map(carry) {
-            to_here.extend(input.map(|input| there.handle(other, input, os::now())).transpose()?.into_iter().flatten());
+            to_here.extend(
+                input.map(|input| there.handle(other, input, os::now())).transpose()?.into_iter().flatten(),
+            );
         } else if let Some(input) = to_here.pop_front().map(carry) {
-            to_there.extend(input.map(|input| here.handle(one, input, os::now())).transpose()?.into_iter().flatten());
+            to_there.extend(
+                input.map(|input| here.handle(one, input, os::now())).transpose()?.into_iter().flatten(),
+            );
         } else {
             return Ok(());
         }

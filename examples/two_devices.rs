@@ -40,12 +40,17 @@ async fn main() -> Result<()> {
     let files = source_files(Path::new(env!("CARGO_MANIFEST_DIR")))?;
     let began = Instant::now();
     let answer = desk.call(Request::Import { files }).await?;
-    println!("   {} files in {} ms, each one an operation with evidence.", answer["imported"], began.elapsed().as_millis());
+    println!(
+        "   {} files in {} ms, each one an operation with evidence.",
+        word(&answer, "/imported"),
+        began.elapsed().as_millis()
+    );
 
     println!("3. The desk invites the laptop; the laptop joins with the ticket.");
     let expires = os::now().plus(600_000_000);
     let addresses = desk.node.addresses();
-    let ticket = desk.workspace.shared.with(|engine| engine.invite(Role::Member, expires, false, addresses))?;
+    let ticket =
+        desk.workspace.shared.with(|engine| engine.invite(Role::Member, expires, false, addresses))?;
     let laptop_root = Root::locate(Some(folder.path().join("laptop")))?;
     let laptop = join("laptop", &laptop_root, &ticket).await?;
     let began = Instant::now();
@@ -53,7 +58,9 @@ async fn main() -> Result<()> {
     println!("   first sync: {} operations in {} ms.", received(&synced), began.elapsed().as_millis());
     same(&desk, &laptop).await?;
 
-    println!("4. They part. The desk edits README.md at the top, the laptop at the end, and both change a note.");
+    println!(
+        "4. They part. The desk edits README.md at the top, the laptop at the end, and both change a note."
+    );
     laptop.node.stop().await;
     let readme = desk.find("README.md").await?;
     let before = desk.text(&readme).await?;
@@ -68,20 +75,26 @@ async fn main() -> Result<()> {
     let Daemon { workspace, .. } = laptop;
     let laptop = start("laptop", &laptop_root, workspace.shared.clone(), vec![ticket]).await?;
     let synced = laptop.node.sync(None).await?;
-    println!("   {} operations came, {} went.", received(&synced), synced.iter().map(|peer| peer.sent).sum::<u64>());
+    println!(
+        "   {} operations came, {} went.",
+        received(&synced),
+        synced.iter().map(|peer| peer.sent).sum::<u64>()
+    );
     let text = laptop.text(&readme).await?;
     println!("   both begin   {:?}", first_line(&text));
     println!("   both end     {:?}", last_line(&text));
     same(&desk, &laptop).await?;
 
     println!("6. What the laptop can tell about it.");
-    for item in laptop.call(Request::History { object: readme.clone() }).await?.as_array().into_iter().flatten() {
-        let word = |key: &str| item[key].as_str().unwrap_or_default().to_owned();
-        println!("   {} {} by {} on {:.8}", word("at"), word("kind"), word("actor"), word("device"));
+    for item in
+        laptop.call(Request::History { object: readme.clone() }).await?.as_array().into_iter().flatten()
+    {
+        let word = |key: &str| word(item, key);
+        println!("   {} {} by {} on {:.8}", word("/at"), word("/kind"), word("/actor"), word("/device"));
     }
     for daemon in [&desk, &laptop] {
         let report = daemon.call(Request::EvidenceVerify).await?;
-        println!("   {}: evidence verifies: {}.", daemon.name, report["ok"]);
+        println!("   {}: evidence verifies: {}.", daemon.name, word(&report, "/ok"));
     }
     laptop.node.stop().await;
     desk.node.stop().await;
@@ -95,7 +108,8 @@ async fn start(name: &'static str, root: &Root, shared: Shared, peers: Vec<Ticke
     seed.copy_from_slice(secret.get(..32).unwrap_or_default());
     let config = NodeConfig { listen, name: name.to_owned(), peers, dial: true };
     let node = Node::start(shared.clone(), seed, config).await?;
-    let workspace = Workspace { shared, net: Some(Arc::clone(&node)), addresses: node.addresses(), moves: None };
+    let workspace =
+        Workspace { shared, net: Some(Arc::clone(&node)), addresses: node.addresses(), moves: None };
     Ok(Daemon { name, workspace: Arc::new(workspace), node })
 }
 
@@ -125,7 +139,7 @@ impl Daemon {
 
     async fn text(&self, object: &ObjectId) -> Result<String> {
         let view = self.call(Request::Get { object: object.clone() }).await?;
-        Ok(view["value"]["text"].as_str().unwrap_or_default().to_owned())
+        Ok(view.pointer("/value/text").and_then(Value::as_str).unwrap_or_default().to_owned())
     }
 
     /// The object of an imported file.
@@ -136,7 +150,8 @@ impl Daemon {
             for object in listed.into_iter().map(|summary| summary.object) {
                 let view = engine.get(&object)?;
                 let ends = |view: &syncd_engine::workspace::ObjectView| {
-                    view.value["path"].as_str().is_some_and(|found| found.ends_with(path) && !found.contains("docs/"))
+                    let path_of = view.value.get("path").and_then(Value::as_str);
+                    path_of.is_some_and(|found| found.ends_with(path) && !found.contains("docs/"))
                 };
                 if view.as_ref().is_some_and(ends) {
                     return Ok::<_, syncd_engine::store::StoreError>(Some(object));
@@ -145,6 +160,15 @@ impl Daemon {
             Ok(None)
         })?;
         found.ok_or_else(|| format!("{path} was not imported").into())
+    }
+}
+
+/// A value of an answer as it is printed.
+fn word(answer: &Value, pointer: &str) -> String {
+    match answer.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
     }
 }
 

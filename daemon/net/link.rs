@@ -8,8 +8,8 @@ use crate::os;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use syncd_engine::session::{Input, Output, Session};
-use syncd_schema::message::{CloseCode, Control, Segment};
 use syncd_schema::LogId;
+use syncd_schema::message::{CloseCode, Control, Segment};
 use syncd_transport::{ControlReceiver, ControlSender, Link, LogReceiver, Purpose, dialler_to_keep};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -173,7 +173,12 @@ struct Writer {
 
 impl Writer {
     /// Hands outputs to their streams. Some reason when the session is over.
-    async fn put(&mut self, node: &Arc<Node>, outputs: Vec<Output>, tasks: &mut JoinSet<()>) -> Option<String> {
+    async fn put(
+        &mut self,
+        node: &Arc<Node>,
+        outputs: Vec<Output>,
+        tasks: &mut JoinSet<()>,
+    ) -> Option<String> {
         for output in outputs {
             match output {
                 Output::Control(message) => {

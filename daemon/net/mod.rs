@@ -192,7 +192,10 @@ struct Peer {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("address", &self.address).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("address", &self.address)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -211,7 +214,11 @@ impl Node {
     ///
     /// # Errors
     /// When the address is taken, the key unusable, or the store cannot be written.
-    pub async fn start(shared: Shared, seed: Zeroizing<[u8; 32]>, config: NodeConfig) -> Result<Arc<Self>, NetError> {
+    pub async fn start(
+        shared: Shared,
+        seed: Zeroizing<[u8; 32]>,
+        config: NodeConfig,
+    ) -> Result<Arc<Self>, NetError> {
         let endpoint = Endpoint::bind(config.listen, Identity::from_seed(&seed)?)?;
         let address = endpoint.local_addr().map_err(NetError::Address)?;
         let node = Arc::new(Self {
@@ -379,7 +386,11 @@ impl Node {
     ///
     /// # Errors
     /// When it does not answer, or refuses this device.
-    pub async fn connect(self: &Arc<Self>, device: DeviceId, addresses: Vec<SocketAddr>) -> Result<(), NetError> {
+    pub async fn connect(
+        self: &Arc<Self>,
+        device: DeviceId,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<(), NetError> {
         let mut stepped = self.stepped.subscribe();
         let task = tokio::spawn(dial::dial_one(Arc::clone(self), device, addresses));
         loop {

@@ -56,7 +56,9 @@ impl InviterHost for Host {
 
     async fn find_ticket(&mut self, name: Digest) -> Option<OpenTicket> {
         let found = on_disk(|| {
-            self.node.shared.with(|engine| Ok::<_, MemberError>((engine.workspace(), engine.invitation(&name)?)))
+            self.node
+                .shared
+                .with(|engine| Ok::<_, MemberError>((engine.workspace(), engine.invitation(&name)?)))
         });
         match found {
             Ok((workspace, invitation)) => invitation.map(|invitation| OpenTicket {
@@ -100,7 +102,8 @@ impl InviterHost for Host {
     }
 
     async fn enrol(&mut self, request: JoinRequest) -> Result<Vec<u8>, Refusal> {
-        let signature: [u8; 64] = request.key_signature.as_slice().try_into().map_err(|_| Refusal::BadProof)?;
+        let signature: [u8; 64] =
+            request.key_signature.as_slice().try_into().map_err(|_| Refusal::BadProof)?;
         let enrolled = on_disk(|| {
             self.node.shared.with(|engine| {
                 engine.enrol(
@@ -118,7 +121,9 @@ impl InviterHost for Host {
                 self.node.shared.tell(&events);
                 Ok(welcome.to_bytes())
             }
-            Err(MemberError::Write(_) | MemberError::NotPermitted | MemberError::Full) => Err(Refusal::NotPermitted),
+            Err(MemberError::Write(_) | MemberError::NotPermitted | MemberError::Full) => {
+                Err(Refusal::NotPermitted)
+            }
             Err(error) => {
                 tracing::error!(%error, "the device was not enrolled");
                 Err(Refusal::Internal)

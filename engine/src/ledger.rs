@@ -7,8 +7,7 @@ use crate::log::run::Encoded;
 use crate::store::rows::{ObjectRow, RunRow};
 use syncd_evidence::record::{RECORD_BYTES, RECORD_VERSION};
 use syncd_evidence::{Coverage, Finding, FindingKind, Outcome, Record, RecordKind, Severity};
-use syncd_schema::entry::Subject;
-use syncd_schema::{Actor, DeviceId, Digest, OperationId, OperationType, UnixMicros, limits};
+use syncd_schema::{Actor, DeviceId, Digest, Entry, OperationId, OperationType, UnixMicros, limits};
 
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
@@ -34,12 +33,11 @@ pub fn encode(records: &[Record]) -> Encoded {
 
 fn pack(body: &[u8]) -> Encoded {
     let open_len = body.len();
-    if open_len >= COMPRESS_FROM {
-        if let Ok(packed) = zstd::bulk::compress(body, ZSTD_LEVEL) {
-            if packed.len() < open_len {
-                return Encoded { bytes: [&[ZSTD], packed.as_slice()].concat(), open_len };
-            }
-        }
+    if open_len >= COMPRESS_FROM
+        && let Ok(packed) = zstd::bulk::compress(body, ZSTD_LEVEL)
+        && packed.len() < open_len
+    {
+        return Encoded { bytes: [&[ZSTD], packed.as_slice()].concat(), open_len };
     }
     Encoded { bytes: [&[PLAIN], body].concat(), open_len }
 }
@@ -122,21 +120,21 @@ pub fn admission(
     }
 }
 
-/// Something about an entry that was not admitted.
+/// An entry that was not admitted, held or refused, and why.
 #[must_use]
 pub fn withheld(
-    kind: RecordKind,
-    outcome: Outcome,
-    actor: &Actor,
+    entry: &Entry,
+    covers: Coverage,
     device: DeviceId,
-    covers: Option<Coverage>,
-    subject: Option<Subject>,
+    refused: bool,
     decision: Option<Digest>,
     note: &str,
 ) -> Record {
-    let mut record = record(kind, outcome, OperationType::Replay, actor, device);
-    record.covers = covers;
-    record.subject = subject;
+    let (kind, outcome) =
+        if refused { (RecordKind::Refusal, Outcome::Refused) } else { (RecordKind::Replay, Outcome::Held) };
+    let mut record = record(kind, outcome, OperationType::Replay, &entry.actor, device);
+    record.covers = Some(covers);
+    record.subject.clone_from(&entry.subject);
     record.decision = decision;
     record.set_note(note);
     record

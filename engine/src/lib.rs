@@ -33,5 +33,6 @@ pub use document::Edit;
 pub use shared::{CallError, Shared};
 pub use store::Location;
 pub use workspace::{
-    Config, Engine, Event, Identity, Intent, OpenError, ReceiveError, Receipt, WriteError, WriteRequest, Written,
+    Config, Engine, Event, Identity, Intent, OpenError, Receipt, ReceiveError, WriteError, WriteRequest,
+    Written,
 };

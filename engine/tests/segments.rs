@@ -1,6 +1,13 @@
 //! Bad input at the engine's door: segments altered on their way, made by hand, out of place, or about things that
 //! do not exist. Each leaves a clear error or state, a finding where somebody is to blame, everything honest as it
 //! was, and a door that still opens for honest things.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
 
 mod common;
 
@@ -16,7 +23,8 @@ use syncd_schema::entry::Tombstone;
 use syncd_schema::message::Segment;
 use syncd_schema::operation::EntryState;
 use syncd_schema::{
-    Digest, EntryKind, Epoch, LogSeq, Member, ObjectState, OperationId, Role, UnixMicros, WorkspaceId, cbor, limits,
+    Digest, EntryKind, Epoch, LogSeq, Member, ObjectState, OperationId, Role, UnixMicros, WorkspaceId, cbor,
+    limits,
 };
 
 fn at(n: u64) -> UnixMicros {
@@ -213,7 +221,10 @@ fn reordered_repeated_and_overlapping_segments() {
     let second = door.bob.segment(&log, middle, false).unwrap().unwrap();
     let both = door.bob.segment(&log, have, false).unwrap().unwrap();
     let error = door.rejects(&second, false);
-    assert!(matches!(error, ReceiveError::Gap { first, have: held } if first == middle && held == have), "{error}");
+    assert!(
+        matches!(error, ReceiveError::Gap { first, have: held } if first == middle && held == have),
+        "{error}"
+    );
     assert_eq!(door.receive(&first).unwrap().received, 2);
     assert_eq!(door.receive(&both).unwrap().received, 1, "the two that were here are skipped");
     let before = door.honest();
@@ -244,7 +255,8 @@ fn entries_signed_by_another_device_are_not_its_log() {
 fn a_log_that_does_not_extend_is_asked_for_as_a_branch_and_then_frozen() {
     let mut door = Door::new().with_session();
     let start = door.hand.tree.clone();
-    let [one, two, other, more] = ["h1", "h2", "h3", "h4"].map(|id| door.hand.birth(id, json!({"by": "hand"})));
+    let [one, two, other, more] =
+        ["h1", "h2", "h3", "h4"].map(|id| door.hand.birth(id, json!({"by": "hand"})));
     door.takes(&[one, two], &[EntryState::Admitted; 2]);
     let held = std::mem::replace(&mut door.hand.tree, start);
     let same_size = door.hand.send(&[other.clone(), more.clone()]);
@@ -480,7 +492,8 @@ fn a_plain_member_cannot_make_members() {
     };
     let mut unvouched = member.clone();
     unvouched.key_signature = vec![0; 64];
-    let records = [member, unvouched].map(|member| door.hand.record(EntryKind::MEMBER, None, &cbor::encode(&member)));
+    let records =
+        [member, unvouched].map(|member| door.hand.record(EntryKind::MEMBER, None, &cbor::encode(&member)));
     door.takes(&records, &[EntryState::Refused; 2]);
     assert!(!door.ada.knows(&intruder.device()));
     let after = door.honest();
@@ -498,10 +511,12 @@ fn a_tombstone_waits_for_what_it_deletes() {
     let now = door.now();
     let heads = merge_patch(&mut door.bob, "n1", json!({"last": "words"}), now).heads;
     let about = subject(&door.ada, "n1");
-    let early = door.hand.record(EntryKind::TOMBSTONE, Some(about.clone()), &cbor::encode(&Tombstone { heads }));
+    let early =
+        door.hand.record(EntryKind::TOMBSTONE, Some(about.clone()), &cbor::encode(&Tombstone { heads }));
     let never = cbor::encode(&Tombstone { heads: vec![Digest([3; 32])] });
     let never = door.hand.record(EntryKind::TOMBSTONE, Some(subject(&door.ada, "n2")), &never);
-    let nothing = door.hand.record(EntryKind::TOMBSTONE, Some(about), &cbor::encode(&Tombstone { heads: Vec::new() }));
+    let nothing =
+        door.hand.record(EntryKind::TOMBSTONE, Some(about), &cbor::encode(&Tombstone { heads: Vec::new() }));
     door.takes(&[early, never], &[EntryState::Held; 2]);
     assert_eq!(value(&mut door.ada, "n1"), json!({"title": "first"}));
     let log = door.bob.own_log();

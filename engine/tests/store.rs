@@ -3,6 +3,13 @@
 //!
 //! Stores live in memory; their rows are changed with redb itself, their files byte by byte. Also here: what opening
 //! and a small edit cost.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
 
 mod common;
 
@@ -22,7 +29,12 @@ type Rows = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 /// Rows whose loss or change nothing in the store contradicts: table, start of the key in hex, what is done, why.
 const UNDETECTED: [(&str, &str, Damage, &str); 8] = [
-    ("findings", "", Damage::Delete, "a note for people; its cause stands in the log or happened outside of it"),
+    (
+        "findings",
+        "",
+        Damage::Delete,
+        "a note for people; its cause stands in the log or happened outside of it",
+    ),
     ("idempotency", "", Damage::Delete, "which calls came with a key is told by the caller alone"),
     ("peers", "", Damage::Delete, "what peers said is heard again in the next session"),
     ("peers", "", Damage::Older, "as if the newer acknowledgement had not come yet"),
@@ -51,10 +63,15 @@ fn table(name: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
 fn rows(disk: &Disk) -> Rows {
     let database = database(&copy(disk));
     let transaction = database.begin_read().expect("readable");
-    let names: Vec<String> = transaction.list_tables().unwrap().map(|handle| handle.name().to_owned()).collect();
+    let names: Vec<String> =
+        transaction.list_tables().unwrap().map(|handle| handle.name().to_owned()).collect();
     let read = |name: &String| {
         let open = transaction.open_table(table(name)).expect("a table");
-        open.iter().unwrap().map(|row| row.unwrap()).map(|(k, v)| (k.value().to_vec(), v.value().to_vec())).collect()
+        open.iter()
+            .unwrap()
+            .map(|row| row.unwrap())
+            .map(|(k, v)| (k.value().to_vec(), v.value().to_vec()))
+            .collect()
     };
     names.iter().map(|name| (name.clone(), read(name))).collect()
 }
@@ -75,7 +92,11 @@ fn furnished_twice() -> (Disk, Disk) {
         merge_patch(&mut ada, "n0", json!({"n": n, "text": format!("{n}").repeat(60)}), at(100 + n));
     }
     let secret = json!({"password": "hunter2"});
-    let secret = Intent::Put { collection: "vault".parse().unwrap(), object: Some("s".parse().unwrap()), value: secret };
+    let secret = Intent::Put {
+        collection: "vault".parse().unwrap(),
+        object: Some("s".parse().unwrap()),
+        value: secret,
+    };
     write(&mut ada, secret, at(300)).expect("put");
     let deletion = Intent::Delete { object: "n1".parse().unwrap() };
     let mut request = WriteRequest::new(user(), deletion);
@@ -224,7 +245,9 @@ fn a_row_that_is_changed_dropped_or_swapped_is_noticed() {
                 match noticed(&disk) {
                     Some(places) => {
                         let names_it = |place: &String| {
-                            ["table ", "object ", " log ", "decision ", "open:", "store"].iter().any(|w| place.contains(w))
+                            ["table ", "object ", " log ", "decision ", "open:", "store"]
+                                .iter()
+                                .any(|w| place.contains(w))
                         };
                         assert!(places.iter().all(names_it), "{places:?}");
                     }
@@ -283,7 +306,11 @@ fn a_byte_flipped_in_the_file_is_noticed_or_harmless() {
         }
     }
     std::panic::set_hook(hook);
-    eprintln!("300 bytes of {} flipped: {seen} noticed, {harmless} harmless, {} panics", bytes.len(), panics.len());
+    eprintln!(
+        "300 bytes of {} flipped: {seen} noticed, {harmless} harmless, {} panics",
+        bytes.len(),
+        panics.len()
+    );
     assert!(seen > 50, "most bytes in use matter");
     assert!(panics.is_empty(), "{panics:#?}");
 }
@@ -325,13 +352,20 @@ fn a_small_edit_touches_at_most_five_tables() {
     let before = rows(&disk);
     merge_patch(&mut ada, "n1", json!({"n": 2}), at(3));
     let after = rows(&disk);
-    let touched: Vec<&str> =
-        after.iter().filter(|(name, rows)| before.get(*name) != Some(rows)).map(|(name, _)| name.as_str()).collect();
+    let touched: Vec<&str> = after
+        .iter()
+        .filter(|(name, rows)| before.get(*name) != Some(rows))
+        .map(|(name, _)| name.as_str())
+        .collect();
     eprintln!("a small edit touches {touched:?}");
     assert!(touched.len() <= 5 && touched.contains(&"runs"), "{touched:?}");
     let changed = |name: &str| {
         let old = &before[name];
         after[name].iter().filter(|(key, value)| old.get(*key) != Some(value)).count()
     };
-    assert_eq!(touched.iter().map(|name| changed(name)).sum::<usize>(), 6, "two runs, two logs, an object, a part");
+    assert_eq!(
+        touched.iter().map(|name| changed(name)).sum::<usize>(),
+        6,
+        "two runs, two logs, an object, a part"
+    );
 }

@@ -1,4 +1,11 @@
 //! Two and three engines keep one workspace in step, without any network.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
 
 mod common;
 
@@ -57,11 +64,13 @@ fn a_store_opened_again_holds_everything() {
     for n in 0..200 {
         merge_patch(&mut ada, "n1", json!({"n": n, "text": "x".repeat(n)}), at(10 + n as u64));
     }
-    let before = (value(&mut ada, "n1"), ada.frontier(), ada.history(&"n1".parse().unwrap()).expect("history").len());
+    let before =
+        (value(&mut ada, "n1"), ada.frontier(), ada.history(&"n1".parse().unwrap()).expect("history").len());
     drop(ada);
     let mut ada = Engine::open(config(1, &disk)).expect("opens");
     assert_eq!(ada.loaded_documents(), 0);
-    let after = (value(&mut ada, "n1"), ada.frontier(), ada.history(&"n1".parse().unwrap()).expect("history").len());
+    let after =
+        (value(&mut ada, "n1"), ada.frontier(), ada.history(&"n1".parse().unwrap()).expect("history").len());
     assert_eq!(before, after);
     assert_eq!(after.2, 201);
     let report = ada.verify(|_, _| {}).expect("verifies");
@@ -120,7 +129,8 @@ fn a_refusal_leaves_a_reason_and_evidence() {
     let (mut bot, _) = member(&mut ada, 2, Role::Agent);
     put(&mut ada, "n1", json!({"a": 1}), at(0));
     sync(&mut bot, &mut ada, at(10));
-    let error = write(&mut bot, Intent::Delete { object: "n1".parse().unwrap() }, at(20)).expect_err("refused");
+    let error =
+        write(&mut bot, Intent::Delete { object: "n1".parse().unwrap() }, at(20)).expect_err("refused");
     let WriteError::Refused(refused) = error else { panic!("{error}") };
     assert!(!refused.decision.policies.is_empty());
     let explained = bot.explain(&refused.operation.to_string()).unwrap().expect("on record");
@@ -208,7 +218,8 @@ fn a_key_makes_a_repeated_call_the_same_operation() {
     let second = ada.write(&[request.clone()], at(1)).unwrap().0.remove(0).expect("written");
     assert_eq!(first.operation, second.operation);
     assert!(second.repeated && !first.repeated);
-    request.intent = Intent::Put { collection: "notes".parse().unwrap(), object: None, value: json!({"a": 2}) };
+    request.intent =
+        Intent::Put { collection: "notes".parse().unwrap(), object: None, value: json!({"a": 2}) };
     let third = ada.write(&[request], at(2)).unwrap().0.remove(0);
     assert!(matches!(third, Err(WriteError::KeyReused(_))));
 }

@@ -6,6 +6,13 @@
 //!
 //! The large traces lie beside the repository; where they are absent the tests say `skipped: …`. The small one in
 //! `data/` is made by [`generated`] and always runs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
 
 mod common;
 
@@ -155,7 +162,11 @@ fn deliver(devices: &mut [Device], to: usize, past: &Past, now: UnixMicros) {
             receiver.taken.insert(*from, next + 1);
         }
     }
-    assert!(devices[to].waiting.is_empty(), "all of the past is here, and these wait: {:?}", devices[to].waiting);
+    assert!(
+        devices[to].waiting.is_empty(),
+        "all of the past is here, and these wait: {:?}",
+        devices[to].waiting
+    );
     assert_eq!(&devices[to].holds, past, "exactly the causal past, or the positions mean something else");
 }
 
@@ -202,7 +213,7 @@ fn replay(name: &str, trace: &Trace, grouped: bool) {
         for answer in answers {
             answer.expect("every transaction applies to the state its parents made");
         }
-        let segment = device.engine.segment(&log, size, false).expect("readable").expect("just written");
+        let segment = device.engine.segment(&log, size, None).expect("readable").expect("just written");
         let own = device.holds.entry(agent).or_default();
         *own += commit.len();
         device.kept.push((segment, *own));
@@ -393,7 +404,8 @@ mod generated {
     fn trace(actors: [u8; AGENTS]) -> Trace {
         let mut random = Random(Seeded::new(2024));
         let start: String = MARKS.iter().flat_map(|mark| [*mark, '\n']).collect();
-        let mut first = AutoCommit::new_with_encoding(TextEncoding::UnicodeCodePoint).with_actor(ActorId::from([9; 16]));
+        let mut first =
+            AutoCommit::new_with_encoding(TextEncoding::UnicodeCodePoint).with_actor(ActorId::from([9; 16]));
         let text = first.put_object(ROOT, "text", ObjType::Text).expect("a text");
         first.splice_text(&text, 0, 0, &start).expect("the start");
         let mut docs: Vec<AutoCommit> =
@@ -411,14 +423,19 @@ mod generated {
                 let mut theirs = docs[other].clone();
                 docs[agent].merge(&mut theirs).expect("merged");
                 let both: Vec<usize> = [known[agent].clone(), known[other].clone()].concat();
-                known[agent] = both.iter().copied().filter(|n| !both.iter().any(|m| follows(&txns, *m, *n))).collect();
+                known[agent] =
+                    both.iter().copied().filter(|n| !both.iter().any(|m| follows(&txns, *m, *n))).collect();
                 known[agent].sort_unstable();
                 known[agent].dedup();
             }
             let count = 1 + random.below(3);
             let patches = (0..count).map(|_| patch(&mut docs[agent], &text, agent, &mut random)).collect();
             docs[agent].commit();
-            txns.push(Txn { agent, parents: std::mem::replace(&mut known[agent], vec![txns.len()]), patches });
+            txns.push(Txn {
+                agent,
+                parents: std::mem::replace(&mut known[agent], vec![txns.len()]),
+                patches,
+            });
         }
         let (all, rest) = docs.split_at_mut(1);
         for doc in rest {
@@ -429,7 +446,8 @@ mod generated {
 
     /// Whether `late` is behind `early`.
     fn follows(txns: &[Txn], late: usize, early: usize) -> bool {
-        late > early && txns[late].parents.iter().any(|parent| *parent == early || follows(txns, *parent, early))
+        late > early
+            && txns[late].parents.iter().any(|parent| *parent == early || follows(txns, *parent, early))
     }
 
     #[test]
@@ -437,7 +455,10 @@ mod generated {
         let trace = trace([1, 2, 3]);
         assert_eq!(trace, self::trace([30, 20, 10]), "the end does not depend on who is who");
         assert!(trace.txns.iter().filter(|txn| txn.parents.len() > 1).count() > 10, "branches merge");
-        assert!(trace == small(), "run `cargo test -p syncd-engine --test traces -- --ignored write` after a change");
+        assert!(
+            trace == small(),
+            "run `cargo test -p syncd-engine --test traces -- --ignored write` after a change"
+        );
     }
 
     #[test]

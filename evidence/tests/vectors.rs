@@ -2,7 +2,12 @@
 //! Certificate Transparency reference tests, a signed note kept as a file, and trees compared with a plain
 //! transcription of RFC 6962.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // A test fails by panicking.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that is not as it should be"
+)] // A test fails by panicking.
 
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};

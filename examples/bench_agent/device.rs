@@ -22,9 +22,10 @@ impl Device {
     /// Opens what is in the directory, if anything is.
     pub fn open(dir: PathBuf) -> Self {
         std::fs::create_dir_all(&dir).expect("the directory can be made");
-        let shared = dir.join("store.redb").exists().then(|| {
-            Shared::new(Engine::open(config(&dir)).expect("the store opens"))
-        });
+        let shared = dir
+            .join("store.redb")
+            .exists()
+            .then(|| Shared::new(Engine::open(config(&dir)).expect("the store opens")));
         Self { dir, shared, node: None }
     }
 
@@ -32,7 +33,9 @@ impl Device {
     pub fn shared(&mut self) -> Shared {
         let dir = &self.dir;
         self.shared
-            .get_or_insert_with(|| Shared::new(Engine::create(config(dir), "bench", os::now()).expect("a workspace")))
+            .get_or_insert_with(|| {
+                Shared::new(Engine::create(config(dir), "bench", os::now()).expect("a workspace"))
+            })
             .clone()
     }
 
@@ -71,7 +74,8 @@ impl Device {
         if self.shared.is_none() {
             let (_, ticket) = take_ticket(ids);
             let identity = identity(&self.dir);
-            let joined = net::join(&seed(&self.dir), &identity, "bench", &ticket, |_| {}).await.expect("joined");
+            let joined =
+                net::join(&seed(&self.dir), &identity, "bench", &ticket, |_| {}).await.expect("joined");
             let engine = Engine::join(config(&self.dir), ticket.workspace, ticket.inviter, &joined.welcome)
                 .expect("the store is made");
             self.shared = Some(Shared::new(engine));

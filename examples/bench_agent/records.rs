@@ -27,7 +27,7 @@ pub fn steps(i: u64) -> [Value; 5] {
             "body": format!("Line {i}: the quick brown fox jumps over the lazy dog near the river bank"),
             "count": i * 7,
         }),
-        json!({"ratio": (i % 1000) as f64 / 3.0, "flag": i % 2 == 0}),
+        json!({"ratio": (i % 1000) as f64 / 3.0, "flag": i.is_multiple_of(2)}),
         json!({"site": format!("site-{}", i % 313), "updated": 1_700_000_100_000_u64 + i}),
     ]
 }

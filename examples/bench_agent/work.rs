@@ -75,7 +75,8 @@ fn write_all(shared: &Shared, intents: Vec<Intent>) {
     for batch in intents.chunks(BATCH) {
         let requests: Vec<WriteRequest> =
             batch.iter().map(|intent| WriteRequest::new(records::actor(), intent.clone())).collect();
-        let (answers, events) = shared.with(|engine| engine.write(&requests, os::now())).expect("the disk works");
+        let (answers, events) =
+            shared.with(|engine| engine.write(&requests, os::now())).expect("the disk works");
         for answer in answers {
             answer.expect("accepted");
         }
@@ -93,7 +94,11 @@ fn generate(device: &mut Device, command: &Value) -> Value {
         let object: ObjectId = format!("record-{i:08}").parse().expect("an id");
         ids.push_str(&format!("{object}\n"));
         let [first, rest @ ..] = records::steps(i);
-        intents.push(Intent::Put { collection: records::collection(), object: Some(object.clone()), value: first });
+        intents.push(Intent::Put {
+            collection: records::collection(),
+            object: Some(object.clone()),
+            value: first,
+        });
         intents.extend(rest.into_iter().map(|step| records::patch(&object, step)));
     }
     write_all(&shared, intents);

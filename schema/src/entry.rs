@@ -46,7 +46,8 @@ impl EntryKind {
     /// Whether this code knows what the entry means.
     #[must_use]
     pub const fn is_known(self) -> bool {
-        self.is_governance() || matches!(self, Self::SESSION | Self::EDIT | Self::TOMBSTONE | Self::CHECKPOINT)
+        self.is_governance()
+            || matches!(self, Self::SESSION | Self::EDIT | Self::TOMBSTONE | Self::CHECKPOINT)
     }
 
     /// A word for people.

@@ -244,7 +244,13 @@ impl Segment {
     #[must_use]
     pub fn associated_data(&self) -> Vec<u8> {
         let mut data = domain::label("segment", &self.log.workspace).into_bytes();
-        data.extend_from_slice(&cbor::encode(&(self.log, self.first, self.count, self.key_epoch, self.open_len)));
+        data.extend_from_slice(&cbor::encode(&(
+            self.log,
+            self.first,
+            self.count,
+            self.key_epoch,
+            self.open_len,
+        )));
         data
     }
 }

@@ -100,7 +100,18 @@ pub enum ObjectState {
 
 /// What became of an entry on one device.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, minicbor::Encode, minicbor::Decode,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
 )]
 #[cbor(index_only)]
 #[serde(rename_all = "snake_case")]

@@ -138,7 +138,10 @@ mod tests {
     fn the_text_form_comes_back() {
         let text = ticket().to_string();
         assert_eq!(Ticket::parse(&text).expect("parses"), ticket());
-        assert_eq!(Ticket::parse(&text.to_uppercase().replacen("SYNCD1", "syncd1", 1)).expect("parses"), ticket());
+        assert_eq!(
+            Ticket::parse(&text.to_uppercase().replacen("SYNCD1", "syncd1", 1)).expect("parses"),
+            ticket()
+        );
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! Pairing over real links: what both people see, what each refusal says, and what somebody in between can do.
 
 // The helpers of tests may fail like tests; clippy knows the tests by themselves only.
-#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
 
 mod common;
 

@@ -2,7 +2,12 @@
 //! sequences of inputs, none of which may reach an enrolment by another road than the right one.
 
 // The helpers of tests may fail like tests; clippy knows the tests by themselves only.
-#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
 
 mod common;
 

@@ -7,13 +7,14 @@
 //! checkpoint.
 
 use super::bytes::{ReadError, Reader, Writer};
-use crate::guard::chunk;
 use crate::guard::Refused;
+use crate::guard::chunk;
 use std::collections::HashMap;
 use syncd_schema::cbor::{self, CborError};
 use syncd_schema::entry::{ENTRY_VERSION, Subject};
 use syncd_schema::{
-    Actor, Collection, Digest, Entry, EntryKind, Incarnation, ObjectId, OperationId, UnixMicros, domain, limits,
+    Actor, Collection, Digest, Entry, EntryKind, Incarnation, ObjectId, OperationId, UnixMicros, domain,
+    limits,
 };
 
 /// First byte of every run.
@@ -63,8 +64,10 @@ impl LogRecord {
     #[must_use]
     pub fn is_genuine(&self) -> bool {
         let Some(payload) = &self.payload else { return true };
-        let hashed = if self.entry.kind == EntryKind::EDIT { payload.get(8..).unwrap_or_default() } else { payload };
-        payload.len() == self.entry.payload_len as usize && domain::sha256(hashed) == self.entry.payload_digest
+        let hashed =
+            if self.entry.kind == EntryKind::EDIT { payload.get(8..).unwrap_or_default() } else { payload };
+        payload.len() == self.entry.payload_len as usize
+            && domain::sha256(hashed) == self.entry.payload_digest
     }
 }
 
@@ -115,12 +118,11 @@ pub fn encode(records: &[LogRecord]) -> Encoded {
     }
     let body = packer.finish(records.len());
     let open_len = body.len();
-    if open_len >= COMPRESS_FROM {
-        if let Ok(packed) = zstd::bulk::compress(&body, ZSTD_LEVEL) {
-            if packed.len() < open_len {
-                return Encoded { bytes: [&[ZSTD], packed.as_slice()].concat(), open_len };
-            }
-        }
+    if open_len >= COMPRESS_FROM
+        && let Ok(packed) = zstd::bulk::compress(&body, ZSTD_LEVEL)
+        && packed.len() < open_len
+    {
+        return Encoded { bytes: [&[ZSTD], packed.as_slice()].concat(), open_len };
     }
     Encoded { bytes: [&[PLAIN], body.as_slice()].concat(), open_len }
 }
@@ -346,13 +348,18 @@ fn unpack(body: &[u8]) -> Result<Vec<LogRecord>, RunError> {
     Ok(records)
 }
 
-fn unpack_one(heads: &mut Reader<'_>, run: &mut Reader<'_>, context: &mut Context) -> Result<LogRecord, RunError> {
+fn unpack_one(
+    heads: &mut Reader<'_>,
+    run: &mut Reader<'_>,
+    context: &mut Context,
+) -> Result<LogRecord, RunError> {
     let flags = heads.number()?;
     if flags & !flag::ALL != 0 {
         return Err(RunError::Form("an unknown flag"));
     }
     let has = |bit: u64| flags & bit != 0;
-    let kind = if has(flag::EDIT) { EntryKind::EDIT } else { EntryKind(heads.bounded(u16::MAX.into())? as u16) };
+    let kind =
+        if has(flag::EDIT) { EntryKind::EDIT } else { EntryKind(heads.bounded(u16::MAX.into())? as u16) };
     let time = UnixMicros(context.time.0.wrapping_add(heads.number()?));
     let operation =
         if has(flag::TAGGED_ID) { OperationId::at(time, context.tag) } else { OperationId(heads.array()?) };
@@ -374,7 +381,10 @@ fn unpack_one(heads: &mut Reader<'_>, run: &mut Reader<'_>, context: &mut Contex
             }
         } else {
             let collection = if has(flag::SAME_COLLECTION) {
-                context.collection.clone().ok_or(RunError::Form("a collection is left out that no entry named"))?
+                context
+                    .collection
+                    .clone()
+                    .ok_or(RunError::Form("a collection is left out that no entry named"))?
             } else {
                 text(heads)?.parse().map_err(|_| RunError::Form("not a collection"))?
             };
@@ -399,7 +409,10 @@ fn unpack_one(heads: &mut Reader<'_>, run: &mut Reader<'_>, context: &mut Contex
     };
     let base = if has(flag::BASE) {
         let bytes = heads.prefixed(limits::ENTRY_BYTES)?;
-        Some(cbor::decode("base", bytes, limits::ENTRY_BYTES).map_err(|source| RunError::Entry { index: 0, source })?)
+        Some(
+            cbor::decode("base", bytes, limits::ENTRY_BYTES)
+                .map_err(|source| RunError::Entry { index: 0, source })?,
+        )
     } else {
         None
     };
@@ -411,8 +424,11 @@ fn unpack_one(heads: &mut Reader<'_>, run: &mut Reader<'_>, context: &mut Contex
             let count = run.bounded(limits::CHANGE_DEPS)?;
             (0..count).map(|_| Ok(Digest(run.array()?))).collect::<Result<Vec<_>, ReadError>>()?
         };
-        let actor_bytes =
-            if has(flag::SAME_CHANGE_ACTOR) { context.change_actor.clone() } else { run.prefixed(64)?.to_vec() };
+        let actor_bytes = if has(flag::SAME_CHANGE_ACTOR) {
+            context.change_actor.clone()
+        } else {
+            run.prefixed(64)?.to_vec()
+        };
         let rest = run.prefixed(limits::CHANGE_BYTES)?;
         let (hash, bytes) = chunk::assemble(&deps, &actor_bytes, rest)?;
         (payload_digest, payload_len) = (hash, bytes.len());
@@ -423,10 +439,10 @@ fn unpack_one(heads: &mut Reader<'_>, run: &mut Reader<'_>, context: &mut Contex
         payload = if has(flag::PAYLOAD) { Some(run.prefixed(limits::CHANGE_BYTES)?.to_vec()) } else { None };
         change_actor = None;
     }
-    if has(flag::BIRTH) {
-        if let Some(subject) = &mut subject {
-            subject.incarnation = Incarnation(payload_digest.0);
-        }
+    if has(flag::BIRTH)
+        && let Some(subject) = &mut subject
+    {
+        subject.incarnation = Incarnation(payload_digest.0);
     }
     let entry = Entry {
         version: ENTRY_VERSION,

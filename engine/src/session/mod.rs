@@ -12,10 +12,10 @@ use crate::store::StoreError;
 use crate::workspace::{Demand, Engine, Event, ReceiveError};
 use flow::Flow;
 use std::collections::{BTreeMap, VecDeque};
+use syncd_evidence::Checkpoint;
 use syncd_schema::message::{
     CloseCode, Control, Hello, MAX_VERSION, MIN_VERSION, Position, Segment, features, frontier_digest,
 };
-use syncd_evidence::Checkpoint;
 use syncd_schema::{DeviceId, Digest, LogId, LogSeq, UnixMicros, limits};
 
 /// What happens to a session.
@@ -141,7 +141,12 @@ impl Session {
     ///
     /// # Errors
     /// When the disk fails: the session is over and nothing of the step was acknowledged.
-    pub fn handle(&mut self, engine: &mut Engine, input: Input, now: UnixMicros) -> Result<Vec<Output>, StoreError> {
+    pub fn handle(
+        &mut self,
+        engine: &mut Engine,
+        input: Input,
+        now: UnixMicros,
+    ) -> Result<Vec<Output>, StoreError> {
         let mut out = Vec::new();
         match (&mut self.phase, input) {
             (Phase::Closed, _) => {}
@@ -204,7 +209,8 @@ impl Session {
     /// Version, workspace and membership; then equal or not.
     fn greet(&mut self, engine: &Engine, theirs: &Hello, ours: Option<Vec<Position>>, out: &mut Vec<Output>) {
         if theirs.min_version > MAX_VERSION || theirs.max_version < MIN_VERSION {
-            let text = format!("this side speaks versions {MIN_VERSION} to {MAX_VERSION}; update the older program");
+            let text =
+                format!("this side speaks versions {MIN_VERSION} to {MAX_VERSION}; update the older program");
             return self.close(CloseCode::Version, &text, out);
         }
         if theirs.workspace != engine.workspace() {
@@ -376,7 +382,12 @@ impl Session {
         if segment.branch { self.wanted.get(&segment.log).copied().unwrap_or(ends_in) } else { ends_in }
     }
 
-    fn retry_early(&mut self, engine: &mut Engine, now: UnixMicros, out: &mut Vec<Output>) -> Result<(), StoreError> {
+    fn retry_early(
+        &mut self,
+        engine: &mut Engine,
+        now: UnixMicros,
+        out: &mut Vec<Output>,
+    ) -> Result<(), StoreError> {
         let mut again = !self.early.is_empty();
         while again {
             again = false;

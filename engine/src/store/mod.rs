@@ -5,16 +5,20 @@
 //! through [`rows`] with the proof that a gate admitted them. Tests give a failing disk through redb's own
 //! `StorageBackend`.
 
+mod batch;
+mod location;
 pub mod rows;
 pub mod seal;
 pub mod tables;
 
+pub use batch::Batch;
+pub use location::Location;
+
+use location::Opener;
 use redb::{Database, Durability, ReadableDatabase};
 use seal::SealKey;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use syncd_schema::Entropy;
 use tables::Table;
@@ -25,6 +29,9 @@ pub const FORMAT: u32 = 1;
 pub const CACHE_BYTES: usize = 4 << 20;
 /// First byte of every value.
 const VALUE_VERSION: u8 = 1;
+
+/// A key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
 
 /// Something went wrong between the engine and its file.
 #[derive(Debug, thiserror::Error)]
@@ -113,9 +120,6 @@ impl StoreError {
     }
 }
 
-/// Makes the database, again after a failed write: redb refuses to go on with a file that failed once.
-type Opener = Arc<dyn Fn() -> Result<Database, redb::DatabaseError> + Send + Sync>;
-
 /// An open store.
 pub struct Store {
     /// None after a write failed and until the file could be opened again: redb does not go on with one that failed.
@@ -129,111 +133,11 @@ pub struct Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("place", &self.place).field("commits", &self.commits).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("place", &self.place)
+            .field("commits", &self.commits)
+            .finish_non_exhaustive()
     }
-}
-
-/// Where a store lives.
-#[derive(Clone)]
-pub enum Location {
-    /// A file, made if absent.
-    File(PathBuf),
-    /// A storage backend made on demand, for tests with failing disks; called again when a store is reopened.
-    Backend(Arc<dyn Fn() -> Box<dyn redb::StorageBackend> + Send + Sync>),
-}
-
-impl fmt::Debug for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "File({})", path.display()),
-            Self::Backend(_) => f.write_str("Backend"),
-        }
-    }
-}
-
-impl Location {
-    fn opener(&self) -> Opener {
-        let builder: fn() -> redb::Builder = || {
-            let mut builder = Database::builder();
-            builder.set_cache_size(CACHE_BYTES);
-            builder
-        };
-        match self.clone() {
-            Self::File(path) => Arc::new(move || {
-                make_file(&path, builder)?;
-                let file = private_file(&path).map_err(stored)?;
-                builder().create_with_backend(redb::backends::FileBackend::new(file)?)
-            }),
-            Self::Backend(make) => Arc::new(move || {
-                let backend = make();
-                forget_blank(&*backend)?;
-                builder().create_with_backend(BoxedBackend(backend))
-            }),
-        }
-    }
-
-    fn place(&self) -> String {
-        match self {
-            Self::File(path) => path.display().to_string(),
-            Self::Backend(_) => "in memory".to_owned(),
-        }
-    }
-}
-
-/// Makes an empty database beside `path` and links it there, if nothing is there yet. A file that a kill left half made
-/// never has the name; of two processes that make one at the same time, one wins and both open that.
-fn make_file(path: &Path, builder: fn() -> redb::Builder) -> Result<(), redb::DatabaseError> {
-    if path.exists() {
-        return Ok(());
-    }
-    let beside = path.with_extension(format!("new-{}", std::process::id()));
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(stored(error)),
-        _ => {}
-    }
-    let file = private_file(&beside).map_err(stored)?;
-    let backend = redb::backends::FileBackend::new(file.try_clone().map_err(stored)?)?;
-    drop(builder().create_with_backend(backend)?);
-    file.sync_all().map_err(stored)?;
-    match std::fs::hard_link(&beside, path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(stored(error)),
-        _ => {}
-    }
-    std::fs::remove_file(&beside).map_err(stored)?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(stored)?;
-    }
-    Ok(())
-}
-
-fn stored(error: std::io::Error) -> redb::DatabaseError {
-    redb::DatabaseError::Storage(error.into())
-}
-
-/// Empties a backend whose header was never written: a kill while it was made left no database, and nothing was
-/// ever acknowledged from it.
-fn forget_blank(backend: &dyn redb::StorageBackend) -> Result<(), redb::DatabaseError> {
-    let mut magic = [0_u8; 9];
-    let len = backend.len().map_err(stored)?;
-    if len >= magic.len() as u64 {
-        backend.read(0, &mut magic).map_err(stored)?;
-    }
-    if len > 0 && magic == [0; 9] {
-        backend.set_len(0).map_err(stored)?;
-    }
-    Ok(())
-}
-
-/// Opens or makes a file that nobody else may read.
-fn private_file(path: &Path) -> Result<std::fs::File, std::io::Error> {
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    options.open(path)
 }
 
 impl Store {
@@ -310,7 +214,7 @@ impl Store {
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
         self.scan(table, from, to, false, |key, sealed| {
             rows.push((key.to_vec(), sealed.to_vec()));
@@ -323,7 +227,7 @@ impl Store {
     ///
     /// # Errors
     /// When one cannot be read or does not open.
-    pub fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<Row>, StoreError> {
         let end = successor(prefix);
         let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         self.range(table, Bound::Included(prefix), to, usize::MAX)
@@ -360,7 +264,7 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be read or does not open.
-    pub fn last_at(&self, table: Table, prefix: &[u8], key: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn last_at(&self, table: Table, prefix: &[u8], key: &[u8]) -> Result<Option<Row>, StoreError> {
         let mut found = None;
         self.scan(table, Bound::Included(prefix), Bound::Included(key), true, |key, sealed| {
             found = Some((key.to_vec(), sealed.to_vec()));
@@ -515,7 +419,8 @@ impl Store {
 fn open_database(opener: &Opener, place: &str) -> Result<Database, StoreError> {
     // A damaged file can make redb panic while it opens.
     let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| opener()));
-    let damaged = || redb::DatabaseError::Storage(redb::StorageError::Corrupted("redb could not open it".to_owned()));
+    let damaged =
+        || redb::DatabaseError::Storage(redb::StorageError::Corrupted("redb could not open it".to_owned()));
     match opened.unwrap_or_else(|_| Err(damaged())) {
         Ok(database) => Ok(database),
         Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::Busy { place: place.to_owned() }),
@@ -539,74 +444,4 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
         }
     }
     None
-}
-
-/// Rows to be written together. The last write to a key counts.
-#[derive(Debug, Default)]
-pub struct Batch {
-    rows: BTreeMap<Table, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
-}
-
-impl Batch {
-    /// Writes an unsealed fact.
-    pub fn put_plain(&mut self, name: &str, value: &[u8]) {
-        self.put(Table::Plain, name.as_bytes().to_vec(), value.to_vec());
-    }
-
-    /// Writes a value.
-    pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
-        self.rows.entry(table).or_default().insert(key, Some(value));
-    }
-
-    /// Removes a value.
-    pub(crate) fn delete(&mut self, table: Table, key: Vec<u8>) {
-        self.rows.entry(table).or_default().insert(key, None);
-    }
-
-    /// What this batch says of a key: nothing, a removal, or a value.
-    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Option<Option<&[u8]>> {
-        self.rows.get(&table)?.get(key).map(Option::as_deref)
-    }
-
-    /// What this batch says of a table, in key order.
-    pub(crate) fn rows_of(&self, table: Table) -> impl Iterator<Item = (&Vec<u8>, &Option<Vec<u8>>)> {
-        self.rows.get(&table).into_iter().flatten()
-    }
-
-    /// Whether there is nothing to write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// How many tables it touches.
-    #[must_use]
-    pub fn tables(&self) -> usize {
-        self.rows.len()
-    }
-}
-
-/// Lets a boxed backend be one.
-#[derive(Debug)]
-struct BoxedBackend(Box<dyn redb::StorageBackend>);
-
-impl redb::StorageBackend for BoxedBackend {
-    fn len(&self) -> Result<u64, std::io::Error> {
-        self.0.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
-        self.0.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
-        self.0.set_len(len)
-    }
-    fn sync_data(&self) -> Result<(), std::io::Error> {
-        self.0.sync_data()
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
-        self.0.write(offset, data)
-    }
-    fn close(&self) -> Result<(), std::io::Error> {
-        self.0.close()
-    }
 }

@@ -10,7 +10,8 @@ use syncd_evidence::{Checkpoint, Tree};
 use syncd_policy::Redeemed;
 use syncd_schema::operation::EntryState;
 use syncd_schema::{
-    Collection, DeviceId, Digest, EntryKind, Epoch, Incarnation, LogId, LogSeq, ObjectId, OperationId, Role, UnixMicros, cbor, limits,
+    Collection, DeviceId, Digest, EntryKind, Epoch, Incarnation, LogId, LogSeq, ObjectId, OperationId, Role,
+    UnixMicros, cbor, limits,
 };
 
 /// What a log of this store is.
@@ -246,7 +247,11 @@ pub fn replace_parts(batch: &mut Batch, row: &mut ObjectRow, sources: Vec<Source
     row.parts = 0;
     row.tail_bytes = 0;
     row.snapshot_bytes = snapshot.len() as u64;
-    batch.put(Table::Docs, key::part(row.document, 0), cbor::encode(&PartRow { sources, bytes: snapshot, lengths: Vec::new() }));
+    batch.put(
+        Table::Docs,
+        key::part(row.document, 0),
+        cbor::encode(&PartRow { sources, bytes: snapshot, lengths: Vec::new() }),
+    );
 }
 
 /// One row of `pending`: an entry that is stored and not admitted.

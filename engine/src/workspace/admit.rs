@@ -18,15 +18,16 @@ use crate::store::rows::{AdmittedChange, LogKind, PendingRow};
 use crate::store::tables::LogNo;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use syncd_evidence::{Coverage, Finding, FindingKind, Outcome as Result_, RecordKind, Severity};
 use syncd_evidence::merkle::leaf_hash;
+use syncd_evidence::{Coverage, Finding, FindingKind, RecordKind, Severity};
 use syncd_policy::{Gate, Origin, Redeemed};
 use syncd_schema::entry::Tombstone;
 use syncd_schema::governance::{Act, Link, Member};
 use syncd_schema::message::Outcome;
 use syncd_schema::operation::EntryState;
 use syncd_schema::{
-    DeviceId, Digest, Entry, EntryKind, LogId, LogSeq, OperationId, OperationType, UnixMicros, cbor, domain, limits,
+    DeviceId, Digest, Entry, EntryKind, LogId, LogSeq, OperationId, OperationType, UnixMicros, cbor, domain,
+    limits,
 };
 
 /// An entry that arrived, or that waited and is tried again.
@@ -118,7 +119,8 @@ impl Engine {
     /// The gate's question and the checks that need no document.
     fn judge(&mut self, stage: &mut Stage, arrival: &Arrival, done: &Ledgered) -> Result<Judged, StoreError> {
         let entry = &arrival.record.entry;
-        let refused = |reason: &str| Ok(Judged::Refused { reason: reason.to_owned(), decision: None, finding: true });
+        let refused =
+            |reason: &str| Ok(Judged::Refused { reason: reason.to_owned(), decision: None, finding: true });
         if !entry.kind.is_known() {
             return Ok(waits(format!("entries of kind {} need a newer version", entry.kind.0)));
         }
@@ -179,9 +181,15 @@ impl Engine {
     }
 
     /// The genesis is admitted because the workspace's id is its hash, and for no other reason.
-    fn judge_genesis(&mut self, stage: &mut Stage, arrival: &Arrival, payload: &[u8]) -> Result<Judged, StoreError> {
+    fn judge_genesis(
+        &mut self,
+        stage: &mut Stage,
+        arrival: &Arrival,
+        payload: &[u8],
+    ) -> Result<Judged, StoreError> {
         let entry = &arrival.record.entry;
-        let refused = |reason: &str| Ok(Judged::Refused { reason: reason.to_owned(), decision: None, finding: true });
+        let refused =
+            |reason: &str| Ok(Judged::Refused { reason: reason.to_owned(), decision: None, finding: true });
         let act = match Act::decode(entry.kind, payload) {
             Ok(act) => act,
             Err(error) => return refused(&error.to_string()),
@@ -193,7 +201,9 @@ impl Engine {
         }
         let grant = Gate::genesis(entry.operation);
         self.keep_decision(stage, &Arc::clone(grant.decision()));
-        let Ok(proof) = grant.redeem(entry.operation) else { return refused("the grant does not fit the operation") };
+        let Ok(proof) = grant.redeem(entry.operation) else {
+            return refused("the grant does not fit the operation");
+        };
         self.take_effect(stage, arrival, Some(act), payload);
         Ok(Judged::Granted(proof))
     }
@@ -221,8 +231,9 @@ impl Engine {
             Act::Member(member) if member.role.is_some() => {
                 let statement = Member::key_statement(&self.workspace, &member.key_agreement);
                 let signature: Option<[u8; 64]> = member.key_signature.as_slice().try_into().ok();
-                let vouched = signature
-                    .is_some_and(|signature| syncd_evidence::keys::verify(&member.device, &statement, &signature).is_ok());
+                let vouched = signature.is_some_and(|signature| {
+                    syncd_evidence::keys::verify(&member.device, &statement, &signature).is_ok()
+                });
                 (!vouched).then_some("the new device does not vouch for its key-agreement key")
             }
             Act::Bundle(bundle) => {
@@ -286,7 +297,8 @@ impl Engine {
                     self.not_admitted(stage, &arrival, judged, done)?;
                 }
                 guard::Outcome::Refused(refused) => {
-                    let judged = Judged::Refused { reason: refused.to_string(), decision: None, finding: true };
+                    let judged =
+                        Judged::Refused { reason: refused.to_string(), decision: None, finding: true };
                     self.not_admitted(stage, &arrival, judged, done)?;
                 }
             }
@@ -328,18 +340,31 @@ impl Engine {
         self.staged_object(stage, &key)?;
         if tombstone.heads.is_empty() || tombstone.heads.len() > limits::CHANGE_DEPS {
             let reason = "it names no state, or too many".to_owned();
-            self.not_admitted(stage, &arrival, Judged::Refused { reason, decision: None, finding: true }, done)?;
+            self.not_admitted(
+                stage,
+                &arrival,
+                Judged::Refused { reason, decision: None, finding: true },
+                done,
+            )?;
             return Ok(false);
         }
         let missing: Vec<Digest> = match stage.objects.get(&key) {
-            Some(staged) => {
-                tombstone.heads.iter().filter(|head| !document::holds(&staged.document, head)).copied().collect()
-            }
+            Some(staged) => tombstone
+                .heads
+                .iter()
+                .filter(|head| !document::holds(&staged.document, head))
+                .copied()
+                .collect(),
             None => vec![Digest(subject.incarnation.0)],
         };
         if !missing.is_empty() {
             let reason = "it deletes a state that has not arrived".to_owned();
-            self.not_admitted(stage, &arrival, Judged::Waits { missing, requires: Vec::new(), reason }, done)?;
+            self.not_admitted(
+                stage,
+                &arrival,
+                Judged::Waits { missing, requires: Vec::new(), reason },
+                done,
+            )?;
             return Ok(false);
         }
         if let Some(staged) = stage.objects.get_mut(&key) {
@@ -390,20 +415,9 @@ impl Engine {
         let before = stage.pending_at(at).cloned().flatten().or_else(|| self.pending.get(&at).cloned());
         let object = entry.subject.as_ref().map(|s| (s.object.clone(), s.incarnation));
         if before.as_ref().is_none_or(|before| before.state != state) {
-            let (kind, outcome) = match state {
-                EntryState::Refused => (RecordKind::Refusal, Result_::Refused),
-                _ => (RecordKind::Replay, Result_::Held),
-            };
-            let record = ledger::withheld(
-                kind,
-                outcome,
-                &entry.actor,
-                arrival.log.device,
-                Some(coverage(arrival)),
-                entry.subject.clone(),
-                decision,
-                &reason,
-            );
+            let refused = state == EntryState::Refused;
+            let record =
+                ledger::withheld(entry, coverage(arrival), arrival.log.device, refused, decision, &reason);
             self.record(stage, record);
             if finding {
                 self.find(stage, refused_payload(arrival, entry.kind.is_known(), &reason, stage_now(stage)))?;
@@ -411,7 +425,10 @@ impl Engine {
         }
         let since = before.map_or(stage.now, |before| before.since);
         let session = arrival.session;
-        stage.pending.insert(at, Some(PendingRow { state, reason, object, missing, requires, decision, since, session }));
+        stage.pending.insert(
+            at,
+            Some(PendingRow { state, reason, object, missing, requires, decision, since, session }),
+        );
         done.states.insert(at, (arrival.log, state));
         Ok(())
     }
@@ -436,8 +453,8 @@ impl Engine {
             });
             let chain = stage.chain.as_ref().unwrap_or(&self.chain);
             let governance_here = !row.missing.is_empty() && chain.holds(&row.missing);
-            let required_here =
-                !row.requires.is_empty() && row.requires.iter().any(|operation| done.admitted.contains(operation));
+            let required_here = !row.requires.is_empty()
+                && row.requires.iter().any(|operation| done.admitted.contains(operation));
             let waits_for_change = !row.missing.is_empty() && changes_here && row.object.is_some();
             if !(waits_for_change || governance_here || required_here) {
                 continue;
@@ -456,7 +473,8 @@ impl Engine {
         seq: LogSeq,
         session: Option<[u8; 16]>,
     ) -> Result<Option<Arrival>, StoreError> {
-        let Some(LogKind::Device(log)) = self.staged_log(stage, no).map(|state: &LogState| state.row.kind) else {
+        let Some(LogKind::Device(log)) = self.staged_log(stage, no).map(|state: &LogState| state.row.kind)
+        else {
             return Ok(None);
         };
         let record = self.staged_record(stage, no, seq)?;
@@ -514,5 +532,6 @@ fn refused_payload(arrival: &Arrival, known: bool, reason: &str, now: UnixMicros
     } else {
         (FindingKind::UnknownKind, "update this program; the entry is kept and will be read then")
     };
-    Finding::new(kind, &place, Severity::Warning, reason, next, now).with_evidence(arrival.record.entry.payload_digest)
+    Finding::new(kind, &place, Severity::Warning, reason, next, now)
+        .with_evidence(arrival.record.entry.payload_digest)
 }

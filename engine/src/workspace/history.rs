@@ -94,10 +94,10 @@ impl Engine {
         // Deletions are in the log and in no document; they are few, and found by the object they name.
         items.extend(self.tombstones_of(object)?);
         for ((no, seq), row) in &self.pending {
-            if row.object.as_ref().is_some_and(|(id, _)| id == object) {
-                if let Some(record) = self.record_at(*no, *seq)? {
-                    items.push((*no, *seq, record.entry));
-                }
+            if row.object.as_ref().is_some_and(|(id, _)| id == object)
+                && let Some(record) = self.record_at(*no, *seq)?
+            {
+                items.push((*no, *seq, record.entry));
             }
         }
         items.sort_by_key(|(no, seq, entry)| (entry.time, self.log_id(*no), *seq));
@@ -116,7 +116,8 @@ impl Engine {
                 continue;
             }
             self.walk_runs(*no, LogSeq(0), |first, row| {
-                for (index, record) in super::segments::decode_run(*no, first, &row)?.into_iter().enumerate() {
+                for (index, record) in super::segments::decode_run(*no, first, &row)?.into_iter().enumerate()
+                {
                     let about = record.entry.subject.as_ref().is_some_and(|s| s.object == *object);
                     if about && record.entry.kind == EntryKind::TOMBSTONE {
                         found.push((*no, first.plus(index as u64), record.entry));
@@ -157,7 +158,8 @@ impl Engine {
             }
             let from = LogSeq(state.size().0.saturating_sub(limit as u64));
             self.walk_runs(*no, from, |first, row| {
-                for (index, record) in super::segments::decode_run(*no, first, &row)?.into_iter().enumerate() {
+                for (index, record) in super::segments::decode_run(*no, first, &row)?.into_iter().enumerate()
+                {
                     let seq = first.plus(index as u64);
                     if seq >= from {
                         views.push(self.operation_view(*no, seq, &record.entry, false)?);
@@ -197,8 +199,11 @@ impl Engine {
         let peers = self.states_at_peers(no, seq)?;
         let mut tasks = vec![TaskView { task: "apply", device: None, status: status_of(state) }];
         if own && log.is_some() {
-            for member in self.governance().members.values().filter(|m| m.role.is_some() && m.device != device) {
-                let status = peers.get(&member.device).map_or(OperationStatus::Queued, |(state, _)| status_of(*state));
+            for member in
+                self.governance().members.values().filter(|m| m.role.is_some() && m.device != device)
+            {
+                let status =
+                    peers.get(&member.device).map_or(OperationStatus::Queued, |(state, _)| status_of(*state));
                 tasks.push(TaskView { task: "replicate", device: Some(member.device), status });
             }
         }
@@ -208,8 +213,11 @@ impl Engine {
             (_, true) => OperationType::Enqueue,
             (_, false) => OperationType::Replay,
         };
-        let evidence =
-            if with_evidence { self.evidence_of(no, seq)?.iter().map(|r| r.id).collect() } else { Vec::new() };
+        let evidence = if with_evidence {
+            self.evidence_of(no, seq)?.iter().map(|r| r.id).collect()
+        } else {
+            Vec::new()
+        };
         Ok(OperationView {
             operation: entry.operation,
             kind,
@@ -286,7 +294,9 @@ impl Engine {
 
     fn records_at(&self, seq: LogSeq) -> Result<Option<(LogSeq, Vec<Record>)>, StoreError> {
         let at = key::position(self.ledger, seq);
-        let Some((at, bytes)) = self.store.last_at(Table::Runs, &key::log(self.ledger), &at)? else { return Ok(None) };
+        let Some((at, bytes)) = self.store.last_at(Table::Runs, &key::log(self.ledger), &at)? else {
+            return Ok(None);
+        };
         let row: RunRow = rows::decode(Table::Runs, &at, &bytes)?;
         let Some((_, first)) = key::parse_position(&at) else { return Ok(None) };
         Ok(Some((first, decode_records(self.ledger, first, &row)?)))
@@ -355,17 +365,26 @@ impl Engine {
             }
         }
         if let Some(pending) = pending {
-            because.push(format!("Not part of the workspace here since {}: {}.", pending.since, pending.reason));
+            because
+                .push(format!("Not part of the workspace here since {}: {}.", pending.since, pending.reason));
             for digest in pending.missing.iter().take(8) {
                 because.push(format!("It waits for {digest}."));
             }
             next.push(match pending.state {
-                EntryState::Refused => "It stays in its log as evidence; its author may write it anew.".to_owned(),
-                _ => "Sync with a device that holds what it waits for; it is then taken up by itself.".to_owned(),
+                EntryState::Refused => {
+                    "It stays in its log as evidence; its author may write it anew.".to_owned()
+                }
+                _ => "Sync with a device that holds what it waits for; it is then taken up by itself."
+                    .to_owned(),
             });
         }
         let word = serde_json::to_value(state).ok().and_then(|v| v.as_str().map(str::to_owned));
-        Ok(Explanation { subject: entry.operation.to_string(), state: word.unwrap_or_default(), because, next })
+        Ok(Explanation {
+            subject: entry.operation.to_string(),
+            state: word.unwrap_or_default(),
+            because,
+            next,
+        })
     }
 
     fn explain_record(&self, record: &Record) -> Result<Explanation, StoreError> {
@@ -397,11 +416,15 @@ impl Engine {
         let state = match lives.first() {
             Some(_) if lives.len() > 1 => {
                 because.push("It was created twice with different content; both are kept.".to_owned());
-                next.push("Read both with `get`; copy what is wanted into a new object and delete this one.".to_owned());
+                next.push(
+                    "Read both with `get`; copy what is wanted into a new object and delete this one."
+                        .to_owned(),
+                );
                 "conflicted"
             }
             Some(row) if row.is_half_deleted() => {
-                because.push("It was deleted by somebody who had not seen a change that survives.".to_owned());
+                because
+                    .push("It was deleted by somebody who had not seen a change that survives.".to_owned());
                 next.push("Delete it again if it is to go, or keep editing it.".to_owned());
                 "conflicted"
             }
@@ -411,12 +434,19 @@ impl Engine {
         };
         for ((no, seq), row) in &self.pending {
             if row.object.as_ref().is_some_and(|(id, _)| id == object) {
-                because.push(format!("Entry {seq} of log {} is not admitted: {}.", self.log_name(*no), row.reason));
-                next.push("See `explain` of that operation, or sync with the device that has what it waits for.".to_owned());
+                because.push(format!(
+                    "Entry {seq} of log {} is not admitted: {}.",
+                    self.log_name(*no),
+                    row.reason
+                ));
+                next.push(
+                    "See `explain` of that operation, or sync with the device that has what it waits for."
+                        .to_owned(),
+                );
             }
         }
         if let Some(stop) = self.stopped() {
-            because.push(super::local::stop_text(stop).to_owned());
+            because.push(super::intent::stop_text(stop).to_owned());
         }
         next.dedup();
         Ok(Some(Explanation { subject: object.to_string(), state: state.to_owned(), because, next }))
@@ -440,7 +470,10 @@ pub(crate) fn decode_records(no: LogNo, first: LogSeq, row: &RunRow) -> Result<V
     ledger::decode(row).map_err(|_| StoreError::Value {
         table: Table::Runs.name(),
         key: hex::encode(key::position(no, first)),
-        source: syncd_schema::cbor::CborError::Invalid { what: "ledger run", rule: "it must decode to records" },
+        source: syncd_schema::cbor::CborError::Invalid {
+            what: "ledger run",
+            rule: "it must decode to records",
+        },
     })
 }
 

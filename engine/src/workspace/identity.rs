@@ -77,7 +77,11 @@ impl Identity {
     ///
     /// # Errors
     /// When it was not, or was altered.
-    pub fn unwrap_key(&self, workspace: &WorkspaceId, wrapped: &WrappedKey) -> Result<Zeroizing<[u8; 32]>, WrapError> {
+    pub fn unwrap_key(
+        &self,
+        workspace: &WorkspaceId,
+        wrapped: &WrappedKey,
+    ) -> Result<Zeroizing<[u8; 32]>, WrapError> {
         let (encapped, sealed) = wrapped.sealed.split_at_checked(32).ok_or(WrapError)?;
         let encapped = <Suite as Kem>::EncappedKey::from_bytes(encapped).map_err(|_| WrapError)?;
         let info = domain::label("key", workspace);

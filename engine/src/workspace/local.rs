@@ -3,173 +3,28 @@
 //! A batch of intents is one commit with one signature per log. An intent that fails or is refused leaves its
 //! reason and nothing else; the others of its batch go on.
 
+use super::intent::{Intent, Refused, WriteError, WriteRequest, Written};
 use super::judge::Question;
 use super::stage::{Stage, StagedObject};
 use super::{Engine, Event, ObjectKey, Rules};
-use crate::document::{self, Edit, EditError};
+use crate::document::{self, Edit};
 use crate::ledger;
-use crate::store::rows::{self, AdmittedChange, IdempotencyRow, LogKind, ObjectRow, Stop};
-use crate::store::tables::{LogNo, Table};
 use crate::store::StoreError;
+use crate::store::rows::{self, AdmittedChange, IdempotencyRow, LogKind, ObjectRow};
+use crate::store::tables::{LogNo, Table};
 use automerge::Automerge;
 use std::sync::Arc;
 use syncd_evidence::{Coverage, Outcome, RecordKind};
-use syncd_policy::{Action, Base, Decision, Grant, Origin, Redeemed, Verdict};
+use syncd_policy::{Action, Base, Grant, Origin, Redeemed, Verdict};
 use syncd_schema::entry::{ENTRY_VERSION, Subject, Tombstone};
 use syncd_schema::governance::{Act, Link};
 use syncd_schema::{
-    Actor, ActorKind, Collection, Digest, Entry, EntryKind, Incarnation, LogSeq, Manifest, ObjectId, OperationId,
-    OperationStatus, OperationType, UnixMicros, cbor, domain, limits, ports,
+    Actor, ActorKind, Collection, Digest, Entry, EntryKind, Incarnation, LogSeq, Manifest, ObjectId,
+    OperationId, OperationStatus, OperationType, UnixMicros, cbor, domain, limits, ports,
 };
 
-/// What a caller wants.
-#[derive(Clone, Debug)]
-pub enum Intent {
-    /// A new object with this value, a JSON object.
-    Put {
-        /// Its collection.
-        collection: Collection,
-        /// Its id; drawn if absent.
-        object: Option<ObjectId>,
-        /// Its value.
-        value: serde_json::Value,
-    },
-    /// A change to an object.
-    Edit {
-        /// The object.
-        object: ObjectId,
-        /// The heads it was based on: an edit of anything older is refused, never applied over what it had not seen.
-        base: Option<Vec<Digest>>,
-        /// The change.
-        edit: Edit,
-    },
-    /// The end of an object.
-    Delete {
-        /// The object.
-        object: ObjectId,
-    },
-    /// A signed checkpoint, now.
-    Checkpoint,
-    /// An act of governance: the entry's kind and its encoded payload.
-    Govern(EntryKind, Vec<u8>),
-}
-
-/// One call.
-#[derive(Clone, Debug)]
-pub struct WriteRequest {
-    /// On whose behalf.
-    pub actor: Actor,
-    /// The caller's key: a call repeated under it is the same operation.
-    pub idempotency_key: Option<String>,
-    /// Whether running it again would be harmless.
-    pub replay_safe: bool,
-    /// What is wanted.
-    pub intent: Intent,
-}
-
-impl WriteRequest {
-    /// A call without a key.
-    #[must_use]
-    pub const fn new(actor: Actor, intent: Intent) -> Self {
-        Self { actor, idempotency_key: None, replay_safe: false, intent }
-    }
-}
-
-/// The answer to a call that was carried out; it is on disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// The operation.
-    pub operation: OperationId,
-    /// The object, if it is about one.
-    pub object: Option<ObjectId>,
-    /// Its state.
-    pub status: OperationStatus,
-    /// The object's heads afterwards.
-    pub heads: Vec<Digest>,
-    /// Whether an earlier call had done it.
-    pub repeated: bool,
-}
-
-/// What a refusal says.
-#[derive(Clone, Debug)]
-pub struct Refused {
-    /// The refusal's place in the ledger.
-    pub operation: OperationId,
-    /// Whether policy wants a decision rather than no.
-    pub review: bool,
-    /// What was decided, and by which policies.
-    pub decision: Arc<Decision>,
-}
-
-/// Why a call was not carried out. Nothing was changed by it.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// No such object here.
-    #[error("there is no object {0}")]
-    NotFound(ObjectId),
-    /// An object of that id is here already.
-    #[error("object {0} exists; use `edit` to change it")]
-    Exists(ObjectId),
-    /// The object was deleted.
-    #[error("object {0} was deleted")]
-    Tombstoned(ObjectId),
-    /// The object has two lives, and a decision must come first.
-    #[error("object {0} was created twice with different content; it is readable and waits for a decision")]
-    Ambiguous(ObjectId),
-    /// It changed since the named base.
-    #[error("object {object} changed since the base that was named; read it again, its heads are {}", heads_text(.heads))]
-    StaleBase {
-        /// The object.
-        object: ObjectId,
-        /// Its heads now.
-        heads: Vec<Digest>,
-    },
-    /// Policy said no.
-    #[error("refused: {}", .0.decision.in_words())]
-    Refused(Box<Refused>),
-    /// The change cannot be made.
-    #[error(transparent)]
-    Edit(#[from] EditError),
-    /// The caller's key was used for something else.
-    #[error("the idempotency key was used for another request, operation {0}; use a new key")]
-    KeyReused(OperationId),
-    /// This device may not write at the moment.
-    #[error("{}", stop_text(*.0))]
-    Stopped(Stop),
-    /// This device is not a member.
-    #[error("this device is not a member of the workspace; join it with a ticket from `invite`")]
-    NotMember,
-    /// An act of governance is malformed.
-    #[error("the governance act is malformed")]
-    Governance(#[from] cbor::CborError),
-    /// The policy bundle does not compile.
-    #[error("the policy bundle does not compile: {0}")]
-    Bundle(String),
-    /// The grant was for something else: a fault of this program.
-    #[error("the grant does not fit the operation; this is a fault of the program")]
-    Grant,
-    /// The store cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The disk refused the commit this call was to be in, after earlier calls of its batch were committed.
-    #[error("{0}")]
-    NotWritten(Arc<StoreError>),
-}
-
-fn heads_text(heads: &[Digest]) -> String {
-    heads.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-}
-
-pub(crate) const fn stop_text(stop: Stop) -> &'static str {
-    match stop {
-        Stop::RolledBack => {
-            "this store is older than what peers hold of its log, so it does not write; run `sync` to fetch the rest"
-        }
-        Stop::Forked => {
-            "two copies of this device wrote different histories, so it does not write; ask an admin for `invite` and `join` again"
-        }
-    }
-}
+/// One answer for each call, in their order.
+pub type Answers = Vec<Result<Written, WriteError>>;
 
 impl Engine {
     /// Carries out a batch of calls in one commit and answers each of them. When this returns, everything it
@@ -181,7 +36,7 @@ impl Engine {
         &mut self,
         batch: &[WriteRequest],
         now: UnixMicros,
-    ) -> Result<(Vec<Result<Written, WriteError>>, Vec<Event>), StoreError> {
+    ) -> Result<(Answers, Vec<Event>), StoreError> {
         let mut answers = Vec::with_capacity(batch.len());
         let mut events = Vec::new();
         let mut rest = batch;
@@ -209,7 +64,7 @@ impl Engine {
         &mut self,
         batch: &[WriteRequest],
         now: UnixMicros,
-    ) -> Result<(Vec<Result<Written, WriteError>>, Vec<Event>), StoreError> {
+    ) -> Result<(Answers, Vec<Event>), StoreError> {
         self.ensure_clean()?;
         self.finish_genesis(now)?;
         let mut stage = self.stage(now);
@@ -296,7 +151,9 @@ impl Engine {
             Some(object) => object.clone(),
             None => operation.to_string().parse().map_err(|_| WriteError::Grant)?,
         };
-        if stage.objects.keys().any(|(staged, _)| *staged == object) || !self.object_lives(&object)?.is_empty() {
+        if stage.objects.keys().any(|(staged, _)| *staged == object)
+            || !self.object_lives(&object)?.is_empty()
+        {
             return Err(WriteError::Exists(object));
         }
         let birth = document::birth(&object, collection, value, &manifest)?;
@@ -412,8 +269,13 @@ impl Engine {
         let change = document::apply(&mut staged.document, edit, actor, time_seconds, &manifest)?;
         let Some(change) = change else {
             // Nothing differs: no entry, but the call and its permission are on record.
-            let mut record =
-                ledger::record(RecordKind::Decision, Outcome::Noted, OperationType::Enqueue, &request.actor, self.device());
+            let mut record = ledger::record(
+                RecordKind::Decision,
+                Outcome::Noted,
+                OperationType::Enqueue,
+                &request.actor,
+                self.device(),
+            );
             record.subject = Some(subject);
             record.decision = Some(proof.decision());
             record.set_note("nothing would change");
@@ -434,13 +296,22 @@ impl Engine {
         Ok(done(operation, Some(object.clone()), heads))
     }
 
-    fn delete(&mut self, stage: &mut Stage, request: &WriteRequest, object: &ObjectId) -> Result<Written, WriteError> {
+    fn delete(
+        &mut self,
+        stage: &mut Stage,
+        request: &WriteRequest,
+        object: &ObjectId,
+    ) -> Result<Written, WriteError> {
         let rules = Arc::clone(&self.rules);
         let row = self.writable(stage, object)?;
         let manifest = rules.governance.manifest(&row.collection);
         let log = self.log_for(stage, &manifest)?;
         let (operation, time) = self.next_operation(stage, log);
-        let subject = Subject { collection: row.collection.clone(), object: object.clone(), incarnation: row.incarnation };
+        let subject = Subject {
+            collection: row.collection.clone(),
+            object: object.clone(),
+            incarnation: row.incarnation,
+        };
         let proof = {
             let question = Question {
                 action: Action::Delete,
@@ -456,7 +327,8 @@ impl Engine {
         cover(&mut staged.row, &heads, time);
         staged.row_changed = true;
         let payload = cbor::encode(&Tombstone { heads: heads.clone() });
-        let entry = self.record_entry(request, EntryKind::TOMBSTONE, (operation, time), Some(subject), &payload);
+        let entry =
+            self.record_entry(request, EntryKind::TOMBSTONE, (operation, time), Some(subject), &payload);
         self.log_entry(stage, log, entry, payload, &proof, OperationType::Tombstone);
         Ok(done(operation, Some(object.clone()), heads))
     }
@@ -494,7 +366,8 @@ impl Engine {
         let (operation, time) = self.next_operation(stage, log);
         let entry = self.record_entry(request, kind, (operation, time), None, payload);
         let proof = {
-            let question = Question::of_entry(Origin::Local, self.device(), &entry, Some(&act), &rules.governance);
+            let question =
+                Question::of_entry(Origin::Local, self.device(), &entry, Some(&act), &rules.governance);
             self.admit_local(stage, request, &rules, &question, operation)?
         };
         let parents = entry.governance.clone();
@@ -505,7 +378,8 @@ impl Engine {
 
     /// The one life of an object that may be written to.
     fn writable(&self, stage: &Stage, object: &ObjectId) -> Result<ObjectRow, WriteError> {
-        let staged = stage.objects.values().find(|staged| staged.row.object == *object).map(|s| s.row.clone());
+        let staged =
+            stage.objects.values().find(|staged| staged.row.object == *object).map(|s| s.row.clone());
         let mut lives = self.object_lives(object)?;
         if lives.len() > 1 {
             return Err(WriteError::Ambiguous(object.clone()));
@@ -753,7 +627,9 @@ fn request_digest(request: &WriteRequest) -> Digest {
         Intent::Edit { object, base, edit } => [b"edit".to_vec(), json(object), json(base), json(edit)],
         Intent::Delete { object } => [b"delete".to_vec(), json(object), Vec::new(), Vec::new()],
         Intent::Checkpoint => [b"checkpoint".to_vec(), Vec::new(), Vec::new(), Vec::new()],
-        Intent::Govern(kind, payload) => [b"govern".to_vec(), kind.0.to_be_bytes().to_vec(), payload.clone(), Vec::new()],
+        Intent::Govern(kind, payload) => {
+            [b"govern".to_vec(), kind.0.to_be_bytes().to_vec(), payload.clone(), Vec::new()]
+        }
     };
     domain::hash("request", &parts.each_ref().map(Vec::as_slice))
 }

@@ -4,7 +4,7 @@
 //! before its holder is enrolled, and enrolment is an entry of the governance chain like any other.
 
 use super::identity::{WrapError, wrap_key};
-use super::local::{Intent, WriteError, WriteRequest};
+use super::intent::{Intent, WriteError, WriteRequest};
 use super::{Engine, Event};
 use crate::ledger;
 use crate::store::rows::{self, TicketRow};
@@ -15,7 +15,8 @@ use syncd_evidence::{Finding, FindingKind, Outcome, RecordKind, Severity};
 use syncd_schema::governance::WrappedKey;
 use syncd_schema::ticket::Ticket;
 use syncd_schema::{
-    Actor, DeviceId, Digest, EntryKind, Epoch, Genesis, Member, OperationType, Role, UnixMicros, cbor, limits, ports,
+    Actor, DeviceId, Digest, EntryKind, Epoch, Genesis, Member, OperationType, Role, UnixMicros, cbor,
+    limits, ports,
 };
 
 /// What an enrolled device gets to begin with.
@@ -89,7 +90,7 @@ pub enum MemberError {
     NoGenesis,
     /// The governance entry was refused.
     #[error(transparent)]
-    Write(#[from] WriteError),
+    Write(Box<WriteError>),
     /// The disk refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -208,7 +209,7 @@ impl Engine {
             WriteRequest::new(Actor::system(), Intent::Govern(EntryKind::MEMBER, cbor::encode(&member)));
         let (mut answers, events) = self.write(&[request], now)?;
         match answers.pop() {
-            Some(Err(error)) => Err(error.into()),
+            Some(Err(error)) => Err(MemberError::Write(Box::new(error))),
             _ => Ok((Welcome { genesis, keys }, events)),
         }
     }
@@ -223,7 +224,8 @@ impl Engine {
         reason: &str,
         now: UnixMicros,
     ) -> Result<Vec<Event>, StoreError> {
-        let next = "if somebody you know tried to join, give them a new ticket; else nothing needs to be done";
+        let next =
+            "if somebody you know tried to join, give them a new ticket; else nothing needs to be done";
         let place = format!("device {}", device.short());
         let finding = Finding::new(FindingKind::PairingRefused, &place, Severity::Notice, reason, next, now);
         let mut stage = self.stage(now);

@@ -9,6 +9,7 @@ mod admit;
 mod cache;
 mod history;
 mod identity;
+mod intent;
 mod judge;
 mod local;
 mod members;
@@ -17,16 +18,20 @@ mod peers;
 mod read;
 mod receive;
 mod recovery;
+mod seal;
 mod segments;
 mod stage;
 mod verify;
 
 pub use history::{HistoryItem, OperationView, TaskView};
 pub use identity::Identity;
-pub use local::{Intent, Refused, WriteError, WriteRequest, Written};
+pub use intent::{Intent, Refused, WriteError, WriteRequest, Written};
+pub use local::Answers;
 pub use members::{Invitation, MemberError, Welcome};
 pub use open::{Config, OpenError};
-pub use read::{CheckpointView, Competing, Explanation, LogView, MemberView, ObjectSummary, ObjectView, PeerView, Status};
+pub use read::{
+    CheckpointView, Competing, Explanation, LogView, MemberView, ObjectSummary, ObjectView, PeerView, Status,
+};
 pub use receive::{Receipt, ReceiveError};
 pub use recovery::Demand;
 pub use verify::{LogReport, VerifyReport};
@@ -43,7 +48,8 @@ use syncd_policy::{Gate, Policies};
 use syncd_schema::governance::Chain;
 use syncd_schema::message::Position;
 use syncd_schema::{
-    DeviceId, Digest, Epoch, Governance, Incarnation, LogId, LogSeq, ObjectId, OperationId, UnixMicros, WorkspaceId, domain,
+    DeviceId, Digest, Epoch, Governance, Incarnation, LogId, LogSeq, ObjectId, OperationId, UnixMicros,
+    WorkspaceId, domain,
 };
 
 /// Names one life of an object.

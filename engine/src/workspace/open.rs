@@ -3,8 +3,8 @@
 
 use super::cache::{CACHE_BYTES, Cache};
 use super::identity::Identity;
+use super::intent::{Intent, WriteRequest};
 use super::judge;
-use super::local::{Intent, WriteRequest};
 use super::members::Welcome;
 use super::stage::new_log;
 use super::{Engine, LogState};
@@ -39,7 +39,10 @@ pub struct Config {
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Config").field("location", &self.location).field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("location", &self.location)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +101,12 @@ impl Engine {
     ///
     /// # Errors
     /// When the store is in use or holds a workspace, or the welcome is not for that workspace.
-    pub fn join(mut config: Config, workspace: WorkspaceId, inviter: DeviceId, welcome: &Welcome) -> Result<Self, OpenError> {
+    pub fn join(
+        mut config: Config,
+        workspace: WorkspaceId,
+        inviter: DeviceId,
+        welcome: &Welcome,
+    ) -> Result<Self, OpenError> {
         if welcome.genesis.workspace() != workspace {
             return Err(OpenError::Genesis);
         }
@@ -171,8 +179,13 @@ impl Engine {
         self.add_link(&mut stage, link, EntryKind::GENESIS, &payload);
         let (seq, _) = self.append(&mut stage, log, entry, payload);
         let covers = Coverage { log: Self::covered(&LogKind::Device(self.own_log())), first: seq, count: 1 };
-        let record =
-            crate::ledger::admission(&Actor::system(), self.device(), OperationType::Enqueue, covers, decision);
+        let record = crate::ledger::admission(
+            &Actor::system(),
+            self.device(),
+            OperationType::Enqueue,
+            covers,
+            decision,
+        );
         self.record(&mut stage, record);
         self.commit(stage).map(drop)
     }
@@ -258,7 +271,8 @@ impl Engine {
             }
             self.logs.insert(no, LogState { no, row });
         }
-        let missing = |no: u32| StoreError::Sealed { table: Table::Logs.name(), key: hex::encode(no.to_be_bytes()) };
+        let missing =
+            |no: u32| StoreError::Sealed { table: Table::Logs.name(), key: hex::encode(no.to_be_bytes()) };
         // Numbers are given in order and never taken back: a gap is a row that somebody removed.
         for (expected, no) in self.logs.keys().enumerate() {
             if no.0 as usize != expected {
@@ -315,10 +329,10 @@ impl Engine {
     pub(crate) fn refresh_rules(&mut self) {
         let governance = self.chain.current();
         for wrapped in governance.members.get(&self.device()).into_iter().flat_map(|member| &member.keys) {
-            if !self.keys.contains_key(&wrapped.key_epoch) {
-                if let Ok(key) = self.identity.unwrap_key(&self.workspace, wrapped) {
-                    self.keys.insert(wrapped.key_epoch, SealKey::from_bytes(key));
-                }
+            if !self.keys.contains_key(&wrapped.key_epoch)
+                && let Ok(key) = self.identity.unwrap_key(&self.workspace, wrapped)
+            {
+                self.keys.insert(wrapped.key_epoch, SealKey::from_bytes(key));
             }
         }
         if let Some(rules) = judge::compile(&mut self.gate, governance) {

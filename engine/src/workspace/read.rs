@@ -2,18 +2,18 @@
 
 use super::{Engine, ObjectKey};
 use crate::document;
+use crate::store::Batch;
 use crate::store::StoreError;
 use crate::store::rows::{self, LogKind, ObjectRow, PartRow};
 use crate::store::tables::{Table, key};
-use crate::store::Batch;
 use automerge::Automerge;
 use serde::Serialize;
 use syncd_evidence::Finding;
 use syncd_schema::cbor::CborError;
 use syncd_schema::operation::EntryState;
 use syncd_schema::{
-    Actor, Collection, DeviceId, Digest, Incarnation, LogSeq, ObjectId, ObjectState, OperationId, Role, UnixMicros,
-    WorkspaceId,
+    Actor, Collection, DeviceId, Digest, Incarnation, LogSeq, ObjectId, ObjectState, OperationId, Role,
+    UnixMicros, WorkspaceId,
 };
 
 /// An object as `get` shows it.
@@ -261,7 +261,11 @@ impl Engine {
         }
     }
 
-    fn with_document<T>(&mut self, row: &ObjectRow, read: impl FnOnce(&Automerge) -> T) -> Result<T, StoreError> {
+    fn with_document<T>(
+        &mut self,
+        row: &ObjectRow,
+        read: impl FnOnce(&Automerge) -> T,
+    ) -> Result<T, StoreError> {
         let key: ObjectKey = (row.object.clone(), row.incarnation);
         let loaded = match self.cache.take(&key) {
             Some(loaded) => loaded,
@@ -347,9 +351,10 @@ impl Engine {
     pub fn members(&self) -> Vec<MemberView> {
         let own = self.device();
         let seen = |device: DeviceId| {
-            let logs = self.logs.values().filter(|state| {
-                matches!(state.row.kind, LogKind::Device(log) if log.device == device)
-            });
+            let logs = self
+                .logs
+                .values()
+                .filter(|state| matches!(state.row.kind, LogKind::Device(log) if log.device == device));
             logs.filter_map(|state| state.row.last).map(|(_, time)| time).max()
         };
         let view = |member: &syncd_schema::Member| MemberView {
@@ -394,7 +399,7 @@ impl Engine {
             objects: self.objects,
             operations: self.entries() + self.log(self.local).map_or(0, |local| local.size().0),
             open_cards: 0,
-            stopped: self.store_row.stopped.map(|stop| super::local::stop_text(stop).to_owned()),
+            stopped: self.store_row.stopped.map(|stop| super::intent::stop_text(stop).to_owned()),
             held: count(EntryState::Held),
             refused: count(EntryState::Refused),
             peers: peers
@@ -456,7 +461,11 @@ impl Engine {
     }
 
     /// The parts of a document in order, as they will be after `batch` if one is given.
-    pub(crate) fn part_rows(&self, row: &ObjectRow, batch: Option<&Batch>) -> Result<Vec<PartRow>, StoreError> {
+    pub(crate) fn part_rows(
+        &self,
+        row: &ObjectRow,
+        batch: Option<&Batch>,
+    ) -> Result<Vec<PartRow>, StoreError> {
         let mut parts = Vec::with_capacity(row.parts as usize + 1);
         let stored = self.store.prefix(Table::Docs, &row.document.to_be_bytes())?;
         let mut rows: std::collections::BTreeMap<Vec<u8>, Vec<u8>> = stored.into_iter().collect();

@@ -10,10 +10,10 @@ use super::{Engine, Event};
 use crate::log::run::{self, LogRecord, RunError};
 use crate::store::StoreError;
 use crate::store::rows::{LogKind, RunRow};
-use syncd_evidence::{Checkpoint, CheckpointError, Finding, FindingKind, Severity, Tree};
 use syncd_evidence::merkle::leaf_hash;
-use syncd_schema::message::{Outcome, Segment};
+use syncd_evidence::{Checkpoint, CheckpointError, Finding, FindingKind, Severity, Tree};
 use syncd_schema::cbor::{self, CborError};
+use syncd_schema::message::{Outcome, Segment};
 use syncd_schema::{DeviceId, EntryKind, Epoch, LogId, LogSeq, UnixMicros, limits};
 
 /// What a segment did, for the acknowledgement.
@@ -107,7 +107,12 @@ impl Engine {
     /// # Errors
     /// Says why the segment was not taken; nothing of it was stored. What a peer is to blame for is on record as a
     /// finding.
-    pub fn receive(&mut self, from: DeviceId, segment: &Segment, now: UnixMicros) -> Result<Receipt, ReceiveError> {
+    pub fn receive(
+        &mut self,
+        from: DeviceId,
+        segment: &Segment,
+        now: UnixMicros,
+    ) -> Result<Receipt, ReceiveError> {
         self.ensure_clean()?;
         match self.try_receive(segment, now) {
             Err(error) => {
@@ -120,7 +125,11 @@ impl Engine {
 
     fn try_receive(&mut self, segment: &Segment, now: UnixMicros) -> Result<Receipt, ReceiveError> {
         let checkpoint = self.verify_origin(segment)?;
-        if segment.branch { self.receive_branch(segment, &checkpoint, now) } else { self.receive_plain(segment, checkpoint, now) }
+        if segment.branch {
+            self.receive_branch(segment, &checkpoint, now)
+        } else {
+            self.receive_plain(segment, checkpoint, now)
+        }
     }
 
     /// Takes a segment that continues the history held here.
@@ -139,7 +148,9 @@ impl Engine {
             return Err(ReceiveError::Frozen(segment.log));
         }
         if end <= have {
-            if end == have && self.device_log(&segment.log).is_some_and(|s| s.row.tree.root() != checkpoint.root) {
+            if end == have
+                && self.device_log(&segment.log).is_some_and(|s| s.row.tree.root() != checkpoint.root)
+            {
                 return Err(ReceiveError::DoesNotExtend(segment.log));
             }
             // Everything is here: say so again, since the acknowledgement may have been lost.
@@ -162,7 +173,8 @@ impl Engine {
         if !expected_owner && !self.governance().members.contains_key(&log.device) {
             return Err(ReceiveError::UnknownMember(log.device));
         }
-        let min_epoch = self.governance().members.get(&log.device).map_or(Epoch(0), |member| member.min_epoch);
+        let min_epoch =
+            self.governance().members.get(&log.device).map_or(Epoch(0), |member| member.min_epoch);
         let open = |other: &&LogId| other.device == log.device && other.epoch >= min_epoch;
         if self.device_log(&log).is_none() && self.log_numbers.keys().filter(open).count() >= limits::EPOCHS {
             return Err(ReceiveError::TooManyEpochs(log.device));

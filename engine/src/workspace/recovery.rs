@@ -8,9 +8,9 @@
 use super::receive::{Receipt, ReceiveError};
 use super::stage::Stage;
 use super::{Engine, Event};
+use crate::log::run;
 use crate::store::StoreError;
 use crate::store::rows::{LogKind, Stop};
-use crate::log::run;
 use crate::store::tables::{LogNo, Table, key};
 use syncd_evidence::{Checkpoint, Finding, FindingKind, Severity, Tree};
 use syncd_schema::message::{Position, Segment};
@@ -140,7 +140,10 @@ impl Engine {
         let branch = self.branches.get(&log).and_then(|no| self.log(*no));
         let (have, tree) = match branch {
             Some(state) => (state.size(), state.row.tree.clone()),
-            None => self.same_so_far.get(&log).map_or((LogSeq(0), Tree::default()), |tree| (tree.size(), tree.clone())),
+            None => self
+                .same_so_far
+                .get(&log)
+                .map_or((LogSeq(0), Tree::default()), |tree| (tree.size(), tree.clone())),
         };
         if segment.first > have {
             return Err(ReceiveError::Gap { first: segment.first, have });
@@ -154,7 +157,9 @@ impl Engine {
         if is_known {
             return self.keep_branch(verified, None, now);
         }
-        let Some(held) = self.log_numbers.get(&log).copied() else { return Err(ReceiveError::DoesNotExtend(log)) };
+        let Some(held) = self.log_numbers.get(&log).copied() else {
+            return Err(ReceiveError::DoesNotExtend(log));
+        };
         let held_size = self.size_of_log(&log);
         let mut same = true;
         self.walk_runs(held, have, |first, row| {
@@ -219,8 +224,10 @@ impl Engine {
         self.freeze(&mut stage, log)?;
         let mut events = self.commit(stage)?;
         if log == self.own_log() && self.store_row.stopped != Some(Stop::Forked) {
-            let text = format!("another copy of this device wrote a different history of its log, {size} entries");
-            let next = "stop the copy; then ask an admin for `invite` and run `join` here to go on in a new epoch";
+            let text =
+                format!("another copy of this device wrote a different history of its log, {size} entries");
+            let next =
+                "stop the copy; then ask an admin for `invite` and run `join` here to go on in a new epoch";
             let place = format!("log {log}");
             let finding = Finding::new(FindingKind::LogFork, &place, Severity::Critical, &text, next, now);
             events.extend(self.stop(Stop::Forked, finding, now)?);

@@ -40,7 +40,8 @@ impl Engine {
     ) -> Result<Option<Segment>, StoreError> {
         let Some(no) = self.history_of(log, branch) else { return Ok(None) };
         let Some(run) = self.segment_run(no, from)? else { return Ok(None) };
-        let Some((key_epoch, key)) = self.keys.iter().next_back().map(|(epoch, key)| (*epoch, key.clone())) else {
+        let Some((key_epoch, key)) = self.keys.iter().next_back().map(|(epoch, key)| (*epoch, key.clone()))
+        else {
             return Ok(None);
         };
         let mut segment = Segment {
@@ -84,10 +85,10 @@ impl Engine {
             Ok(taken)
         })?;
         let Some(last) = runs.last().map(|(_, row)| row.checkpoint) else { return Ok(None) };
-        if let [(first, _)] = runs.as_slice() {
-            if *first == from {
-                return Ok(runs.pop().map(|(_, row)| row));
-            }
+        if let [(first, _)] = runs.as_slice()
+            && *first == from
+        {
+            return Ok(runs.pop().map(|(_, row)| row));
         }
         let mut records = Vec::with_capacity(count);
         for (first, row) in runs {
@@ -115,7 +116,8 @@ impl Engine {
         let mut at = start.map_or_else(|| key::position(no, from), |(key, _)| key);
         let mut bound_included = true;
         loop {
-            let lower = if bound_included { Bound::Included(at.as_slice()) } else { Bound::Excluded(at.as_slice()) };
+            let lower =
+                if bound_included { Bound::Included(at.as_slice()) } else { Bound::Excluded(at.as_slice()) };
             let chunk = self.store.range(Table::Runs, lower, Bound::Excluded(&end), ROWS_AT_ONCE)?;
             let Some((last, _)) = chunk.last() else { return Ok(()) };
             let last = last.clone();
@@ -133,7 +135,8 @@ impl Engine {
 
     /// The entry at a position, if this device holds it.
     pub(crate) fn record_at(&self, no: LogNo, seq: LogSeq) -> Result<Option<LogRecord>, StoreError> {
-        let Some((at, bytes)) = self.store.last_at(Table::Runs, &key::log(no), &key::position(no, seq))? else {
+        let Some((at, bytes)) = self.store.last_at(Table::Runs, &key::log(no), &key::position(no, seq))?
+        else {
             return Ok(None);
         };
         let row: RunRow = rows::decode(Table::Runs, &at, &bytes)?;
@@ -184,7 +187,8 @@ impl Engine {
     }
 
     fn run_at(&self, no: LogNo, seq: LogSeq) -> Result<Option<(LogSeq, Vec<LogRecord>)>, StoreError> {
-        let Some((at, bytes)) = self.store.last_at(Table::Runs, &key::log(no), &key::position(no, seq))? else {
+        let Some((at, bytes)) = self.store.last_at(Table::Runs, &key::log(no), &key::position(no, seq))?
+        else {
             return Ok(None);
         };
         let row: RunRow = rows::decode(Table::Runs, &at, &bytes)?;
@@ -212,7 +216,10 @@ impl Engine {
     }
 
     /// The entries of ranges of logs, by log and position. Each run is decoded once, however many ranges it is in.
-    pub(crate) fn entries_of(&self, sources: &[rows::Source]) -> Result<Vec<(LogNo, LogSeq, Entry)>, StoreError> {
+    pub(crate) fn entries_of(
+        &self,
+        sources: &[rows::Source],
+    ) -> Result<Vec<(LogNo, LogSeq, Entry)>, StoreError> {
         let mut ranges: BTreeMap<LogNo, Vec<(LogSeq, LogSeq)>> = BTreeMap::new();
         for source in sources {
             ranges.entry(source.log).or_default().push((source.first, source.first.plus(source.count)));

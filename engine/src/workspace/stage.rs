@@ -6,9 +6,10 @@
 
 use super::cache::{self, Loaded};
 use super::{Engine, Event, LogState, ObjectKey};
-use crate::log::{LogRecord, run};
+use crate::log::LogRecord;
 use crate::store::rows::{
-    self, AdmittedChange, GovernanceRow, LogKind, LogRow, PartRow, PendingRow, RunRow, append_changes, replace_parts,
+    self, AdmittedChange, GovernanceRow, LogKind, LogRow, PartRow, PendingRow, RunRow, append_changes,
+    replace_parts,
 };
 use crate::store::tables::{LogNo, Table, key};
 use crate::store::{Batch, StoreError};
@@ -17,17 +18,16 @@ use automerge::Automerge;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use syncd_evidence::merkle::leaf_hash;
-use syncd_evidence::{Checkpoint, Coverage, CoveredLog, Finding, Record, RecordKind, Tree};
+use syncd_evidence::{Coverage, CoveredLog, Finding, Record, RecordKind, Tree};
 use syncd_policy::Decision;
-use syncd_schema::governance::{Chain, Link};
 use syncd_schema::entry::Seen;
+use syncd_schema::governance::{Chain, Link};
 use syncd_schema::{Digest, Entry, EntryKind, LogId, LogSeq, OperationId, UnixMicros, cbor, domain, limits};
 
-/// Single-entry runs are folded into one when there are this many: small enough that a segment is built from few
-/// rows, large enough that folding costs little per entry.
-const FOLD_RUNS: u32 = 32;
 /// A tail is compacted when it has this many parts, whatever their size: loading reads each.
 const COMPACT_PARTS: u32 = 256;
+/// A tail of fewer parts is never compacted: a snapshot of one or few changes saves nothing.
+const COMPACT_FROM: u32 = 8;
 /// A tail below this is never compacted: reading it costs less than writing a snapshot.
 const COMPACT_BYTES: u64 = 8 << 10;
 
@@ -68,7 +68,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Writes into the last record which decisions it rests on, if there are several.
-    fn name_decisions(&mut self) {
+    pub(super) fn name_decisions(&mut self) {
         let decisions = std::mem::take(&mut self.decisions_of_last);
         if let (Some(last), true) = (self.records.last_mut(), decisions.len() > 1) {
             last.decision = None;
@@ -128,9 +128,9 @@ impl Engine {
         stage.logs.get(&no).or_else(|| self.logs.get(&no))
     }
 
-    fn staged_log_mut<'s>(&self, stage: &'s mut Stage, no: LogNo) -> Option<&'s mut LogState> {
-        if !stage.logs.contains_key(&no) {
-            stage.logs.insert(no, self.logs.get(&no)?.clone());
+    pub(super) fn staged_log_mut<'s>(&self, stage: &'s mut Stage, no: LogNo) -> Option<&'s mut LogState> {
+        if let std::collections::btree_map::Entry::Vacant(e) = stage.logs.entry(no) {
+            e.insert(self.logs.get(&no)?.clone());
         }
         stage.logs.get_mut(&no)
     }
@@ -154,7 +154,13 @@ impl Engine {
     }
 
     /// Appends an entry to a log of this device; its position and leaf hash.
-    pub(crate) fn append(&self, stage: &mut Stage, no: LogNo, mut entry: Entry, payload: Vec<u8>) -> (LogSeq, Digest) {
+    pub(crate) fn append(
+        &self,
+        stage: &mut Stage,
+        no: LogNo,
+        mut entry: Entry,
+        payload: Vec<u8>,
+    ) -> (LogSeq, Digest) {
         if !stage.appended.contains_key(&no) {
             entry.seen = self.newly_seen(stage, no);
         }
@@ -218,7 +224,14 @@ impl Engine {
     }
 
     /// As [`Engine::put_received`], for a run that begins elsewhere than at the end of the log.
-    pub(crate) fn put_received_at(&self, stage: &mut Stage, no: LogNo, first: LogSeq, tree: Tree, row: RunRow) {
+    pub(crate) fn put_received_at(
+        &self,
+        stage: &mut Stage,
+        no: LogNo,
+        first: LogSeq,
+        tree: Tree,
+        row: RunRow,
+    ) {
         let Some(state) = self.staged_log_mut(stage, no) else { return };
         state.row.tree = tree;
         state.row.checkpoint = Some(row.checkpoint);
@@ -376,7 +389,8 @@ impl Engine {
             if staged.is_new {
                 self.objects += 1;
             }
-            let bytes = cache::estimate(staged.row.changes, staged.row.snapshot_bytes + staged.row.tail_bytes);
+            let bytes =
+                cache::estimate(staged.row.changes, staged.row.snapshot_bytes + staged.row.tail_bytes);
             self.cache.put(key, Loaded { document: staged.document, bytes });
         }
         for (at, row) in stage.pending {
@@ -406,7 +420,8 @@ impl Engine {
             append_changes(&mut stage.batch, row, &staged.admitted);
             row.heads = document::heads(&staged.document);
         }
-        let tail_outgrew = row.tail_bytes > COMPACT_BYTES.max(row.snapshot_bytes);
+        let tail_outgrew =
+            row.parts >= COMPACT_FROM && row.tail_bytes > COMPACT_BYTES.max(row.snapshot_bytes);
         if tail_outgrew || row.parts > COMPACT_PARTS {
             self.compact(stage, staged)?;
         }
@@ -432,101 +447,6 @@ impl Engine {
         }
         replace_parts(&mut stage.batch, &mut staged.row, sources.sources, snapshot);
         Ok(())
-    }
-
-    fn seal_appended(&self, stage: &mut Stage, no: LogNo, records: &[LogRecord]) -> Result<(), StoreError> {
-        let Some(state) = self.staged_log_mut(stage, no) else { return Ok(()) };
-        let origin = self.origin(&state.row.kind);
-        let (size, root) = (state.size(), state.row.tree.root());
-        let checkpoint = Checkpoint::sign(&origin, size, root, self.identity.key());
-        let first = LogSeq(size.0.saturating_sub(records.len() as u64));
-        let encoded = run::encode(records);
-        state.row.checkpoint = Some(checkpoint.clone());
-        state.row.loose = state.row.loose.saturating_add(1);
-        let row = run_row(records.len(), encoded.open_len, checkpoint, encoded.bytes);
-        stage.batch.put(Table::Runs, key::position(no, first), cbor::encode(&row));
-        self.fold(stage, no)
-    }
-
-    fn seal_ledger(&mut self, stage: &mut Stage) -> Result<(), StoreError> {
-        stage.name_decisions();
-        let records = std::mem::take(&mut stage.records);
-        if records.is_empty() {
-            return Ok(());
-        }
-        let no = self.ledger;
-        let origin = self.origin(&LogKind::Ledger);
-        let Some(state) = self.staged_log_mut(stage, no) else { return Ok(()) };
-        let first = state.size();
-        let encoded = ledger::encode(&records);
-        for record in &records {
-            state.row.tree.append(leaf_hash(&record.to_bytes()));
-            state.row.last = Some((record.id, record.at));
-        }
-        let (size, root) = (state.size(), state.row.tree.root());
-        let checkpoint = Checkpoint::sign(&origin, size, root, self.identity.key());
-        state.row.checkpoint = Some(checkpoint.clone());
-        state.row.loose = state.row.loose.saturating_add(1);
-        let row = run_row(records.len(), encoded.open_len, checkpoint, encoded.bytes);
-        stage.batch.put(Table::Runs, key::position(no, first), cbor::encode(&row));
-        self.fold(stage, no)
-    }
-
-    /// Joins small runs of a log into one, once there are enough of them. The signatures between them are dropped:
-    /// the checkpoint after the last covers all.
-    fn fold(&self, stage: &mut Stage, no: LogNo) -> Result<(), StoreError> {
-        let Some(state) = self.staged_log(stage, no) else { return Ok(()) };
-        if state.row.loose < FOLD_RUNS {
-            return Ok(());
-        }
-        let (from, size, is_ledger) = (state.row.fold_from, state.size(), state.row.kind == LogKind::Ledger);
-        let mut runs = Vec::new();
-        for (at, bytes) in self.rows_in_batch(&stage.batch, Table::Runs, &key::position(no, from), no)? {
-            let row: RunRow = rows::decode(Table::Runs, &at, &bytes)?;
-            runs.push((at, row));
-        }
-        for group in groups_to_join(&runs) {
-            let rows = group.iter().map(|(_, row)| row);
-            let joined = if is_ledger { ledger::join(rows) } else { join_entries(rows) };
-            let (Some(joined), Some((first_key, _)), Some((_, last))) = (joined, group.first(), group.last())
-            else {
-                continue;
-            };
-            for (at, _) in group {
-                stage.batch.delete(Table::Runs, at.clone());
-            }
-            let count = group.iter().map(|(_, row)| row.count as usize).sum();
-            let row = run_row(count, joined.open_len, last.checkpoint.clone(), joined.bytes);
-            stage.batch.put(Table::Runs, first_key.clone(), cbor::encode(&row));
-        }
-        self.alter_log(stage, no, |row| {
-            row.fold_from = size;
-            row.loose = 0;
-        });
-        Ok(())
-    }
-
-    /// The rows of a log from a key on, as they will be after this batch.
-    fn rows_in_batch(
-        &self,
-        batch: &Batch,
-        table: Table,
-        from: &[u8],
-        no: LogNo,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        use std::ops::Bound;
-        let end = key::log(LogNo(no.0 + 1));
-        let stored = self.store.range(table, Bound::Included(from), Bound::Excluded(&end), usize::MAX)?;
-        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = stored.into_iter().collect();
-        for (key, value) in batch.rows_of(table) {
-            if key.as_slice() >= from && key.as_slice() < end.as_slice() {
-                match value {
-                    Some(value) => drop(rows.insert(key.clone(), value.clone())),
-                    None => drop(rows.remove(key)),
-                }
-            }
-        }
-        Ok(rows.into_iter().collect())
     }
 
     pub(crate) fn origin(&self, kind: &LogKind) -> String {
@@ -581,35 +501,4 @@ fn joined(last: &Record, next: &Record) -> Option<Coverage> {
     let (last, next) = (last.covers?, next.covers?);
     let adjoin = last.log == next.log && last.end() == Some(next.first);
     (alike && adjoin).then(|| Coverage { count: last.count + next.count, ..last })
-}
-
-fn run_row(count: usize, open_len: usize, checkpoint: Checkpoint, bytes: Vec<u8>) -> RunRow {
-    RunRow { count: count as u32, open_len: open_len as u32, checkpoint, bytes }
-}
-
-/// Neighbouring runs that are worth joining: large ones stay as they are, since joining them would copy much and
-/// save nothing, and no group outgrows what a segment can carry.
-fn groups_to_join(runs: &[(Vec<u8>, RunRow)]) -> impl Iterator<Item = &[(Vec<u8>, RunRow)]> {
-    const RUN_BYTES: usize = 4 << 10;
-    const GROUP_BYTES: usize = 64 << 10;
-    let (mut bytes, mut entries) = (0, 0);
-    runs.chunk_by(move |(_, a), (_, b)| {
-        bytes += a.open_len as usize;
-        entries += a.count as usize;
-        let small = a.bytes.len() < RUN_BYTES && b.bytes.len() < RUN_BYTES;
-        let fits = bytes + (b.open_len as usize) < GROUP_BYTES && entries + (b.count as usize) < 1_024;
-        if !(small && fits) {
-            (bytes, entries) = (0, 0);
-        }
-        small && fits
-    })
-    .filter(|group| group.len() > 1)
-}
-
-fn join_entries<'a>(rows: impl Iterator<Item = &'a RunRow>) -> Option<run::Encoded> {
-    let mut records = Vec::new();
-    for row in rows {
-        records.extend(run::decode(&row.bytes, row.open_len as usize).ok()?);
-    }
-    Some(run::encode(&records))
 }

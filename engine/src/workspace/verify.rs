@@ -83,7 +83,8 @@ impl Walk {
     }
 
     fn violation(&mut self, place: impl Into<String>, text: impl Into<String>) {
-        let next = "restore this store from a backup, or remove it and join again: peers hold the replicated logs";
+        let next =
+            "restore this store from a backup, or remove it and join again: peers hold the replicated logs";
         self.findings.push(Violation { place: place.into(), text: text.into(), next: next.to_owned() });
     }
 }
@@ -120,7 +121,13 @@ impl Engine {
         self.verify_decisions(&mut walk)?;
         let index = reports.iter().position(|report| report.kind == "ledger").unwrap_or_default();
         let ledger = reports.remove(index.min(reports.len().saturating_sub(1)));
-        Ok(VerifyReport { ok: walk.findings.is_empty(), ledger, logs: reports, documents, findings: walk.findings })
+        Ok(VerifyReport {
+            ok: walk.findings.is_empty(),
+            ledger,
+            logs: reports,
+            documents,
+            findings: walk.findings,
+        })
     }
 
     fn verify_log(&self, state: &LogState, walk: &mut Walk) -> LogReport {
@@ -156,7 +163,10 @@ impl Engine {
         for at in self.store.keys(Table::Runs, &key::log(state.no), usize::MAX)? {
             let Some((_, first)) = key::parse_position(&at) else { continue };
             if first != tree.size() {
-                walk.violation(format!("{name}, entry {}", tree.size()), format!("the next run begins at {first}"));
+                walk.violation(
+                    format!("{name}, entry {}", tree.size()),
+                    format!("the next run begins at {first}"),
+                );
                 return Ok(());
             }
             let Some(row) = rows::read::<RunRow>(&self.store, Table::Runs, &at)? else { continue };
@@ -215,7 +225,9 @@ impl Engine {
                     }
                 }
             }
-            if let (Some(subject), EntryKind::EDIT, true, false) = (&entry.subject, entry.kind, admitted, is_branch) {
+            if let (Some(subject), EntryKind::EDIT, true, false) =
+                (&entry.subject, entry.kind, admitted, is_branch)
+            {
                 let key = (subject.object.clone(), subject.incarnation);
                 walk.changes.entry(key).or_default().push(entry.payload_digest);
             }
@@ -231,7 +243,10 @@ impl Engine {
             }
             for at in self.store.keys(table, &[], usize::MAX)? {
                 if let Err(error) = self.store.get(table, &at) {
-                    walk.violation(format!("table {}, key {}", table.name(), hex::encode(&at)), error.to_string());
+                    walk.violation(
+                        format!("table {}, key {}", table.name(), hex::encode(&at)),
+                        error.to_string(),
+                    );
                 }
             }
         }
@@ -264,7 +279,10 @@ impl Engine {
                     }
                     let missing = logged.iter().filter(|hash| !document::holds(&document, hash)).count();
                     if missing > 0 {
-                        walk.violation(&place, format!("{missing} admitted changes are missing from its document"));
+                        walk.violation(
+                            &place,
+                            format!("{missing} admitted changes are missing from its document"),
+                        );
                     }
                 }
                 Err(error) => walk.violation(&place, error.to_string()),

@@ -1,5 +1,12 @@
 //! Engines in memory, and a cable between two of them.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "each test file uses a part of it, and stops at the first thing that is not as it should be"
+)]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +21,8 @@ use syncd_evidence::{Checkpoint, Tree};
 use syncd_schema::entry::{ENTRY_VERSION, Subject};
 use syncd_schema::message::Segment;
 use syncd_schema::{
-    Digest, Entropy, Entry, EntryKind, Epoch, Incarnation, LogId, LogSeq, Manifest, OperationId, Role, UnixMicros,
+    Digest, Entropy, Entry, EntryKind, Epoch, Incarnation, LogId, LogSeq, Manifest, OperationId, Role,
+    UnixMicros,
 };
 use zeroize::Zeroizing;
 
@@ -97,7 +105,8 @@ pub fn member(owner: &mut Engine, seed: u64, role: Role) -> (Engine, Disk) {
         )
         .expect("enrolled");
     let welcome = Welcome::from_bytes(&welcome.to_bytes()).expect("a welcome");
-    let engine = Engine::join(config(seed, &disk), owner.workspace(), owner.device(), &welcome).expect("joined");
+    let engine =
+        Engine::join(config(seed, &disk), owner.workspace(), owner.device(), &welcome).expect("joined");
     (engine, disk)
 }
 
@@ -110,11 +119,8 @@ pub fn write(engine: &mut Engine, intent: Intent, now: UnixMicros) -> Result<Wri
 }
 
 pub fn put(engine: &mut Engine, id: &str, value: serde_json::Value, now: UnixMicros) -> Written {
-    let intent = Intent::Put {
-        collection: "notes".parse().unwrap(),
-        object: Some(id.parse().unwrap()),
-        value,
-    };
+    let intent =
+        Intent::Put { collection: "notes".parse().unwrap(), object: Some(id.parse().unwrap()), value };
     write(engine, intent, now).expect("put")
 }
 
@@ -264,12 +270,19 @@ impl Hand {
     }
 
     /// An edit of what an engine holds, by the given Automerge actor.
-    pub fn edit(&mut self, engine: &mut Engine, id: &str, value: serde_json::Value, actor: [u8; 16]) -> LogRecord {
+    pub fn edit(
+        &mut self,
+        engine: &mut Engine,
+        id: &str,
+        value: serde_json::Value,
+        actor: [u8; 16],
+    ) -> LogRecord {
         let subject = subject(engine, id);
         let mut doc = engine.with_object(&subject.object, Clone::clone).expect("readable").expect("known");
         let edit = syncd_engine::Edit::MergePatch(value);
         let manifest = Manifest::free_form(subject.collection.clone());
-        let change = document::apply(&mut doc, &edit, actor, 0, &manifest).expect("applies").expect("a change");
+        let change =
+            document::apply(&mut doc, &edit, actor, 0, &manifest).expect("applies").expect("a change");
         self.change(subject, change)
     }
 
@@ -289,7 +302,8 @@ impl Hand {
         let checkpoint = Checkpoint::sign(&origin, self.tree.size(), self.tree.root(), self.identity.key());
         let checkpoint = syncd_schema::cbor::encode(&checkpoint);
         let (log, key_epoch) = (self.log, 0);
-        let mut segment = Segment { log, first, count, checkpoint, key_epoch, open_len, branch: false, sealed: Vec::new() };
+        let mut segment =
+            Segment { log, first, count, checkpoint, key_epoch, open_len, branch: false, sealed: Vec::new() };
         segment.sealed = self.key.seal(run, &segment.associated_data(), &mut self.entropy);
         segment
     }

@@ -341,7 +341,7 @@ fn brief(control: &Control) -> String {
             format!("frontier {}", each.collect::<Vec<_>>().join(" "))
         }
         Control::Want { log, from, branch } => {
-            format!("want {}/{} from {from}, branch {branch}", log.device.short(), log.epoch.0)
+            format!("want {}/{} from {from}, branch {}", log.device.short(), log.epoch.0, branch.is_some())
         }
         other => format!("{other:?}"),
     }

@@ -1,5 +1,5 @@
 //! Two endpoints on the loopback interface, with keys from small numbers and randomness from a seed.
-#![allow(dead_code)] // Each test program uses its own part of this.
+#![allow(dead_code, reason = "a test stops at the first thing that is not as it should be")] // Each test program uses its own part of this.
 
 use std::net::SocketAddr;
 use syncd_schema::message::{Control, Hello, Segment};

@@ -1,0 +1,138 @@
+//! Where a store lives, and how its database comes to be there whole or not at all.
+
+use super::CACHE_BYTES;
+use redb::Database;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Makes the database, again after a failed write: redb refuses to go on with a file that failed once.
+pub(super) type Opener = Arc<dyn Fn() -> Result<Database, redb::DatabaseError> + Send + Sync>;
+
+/// Where a store lives.
+#[derive(Clone)]
+pub enum Location {
+    /// A file, made if absent.
+    File(PathBuf),
+    /// A storage backend made on demand, for tests with failing disks; called again when a store is reopened.
+    Backend(Arc<dyn Fn() -> Box<dyn redb::StorageBackend> + Send + Sync>),
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Backend(_) => f.write_str("Backend"),
+        }
+    }
+}
+
+impl Location {
+    pub(super) fn opener(&self) -> Opener {
+        let builder: fn() -> redb::Builder = || {
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE_BYTES);
+            builder
+        };
+        match self.clone() {
+            Self::File(path) => Arc::new(move || {
+                make_file(&path, builder)?;
+                let file = private_file(&path).map_err(stored)?;
+                builder().create_with_backend(redb::backends::FileBackend::new(file)?)
+            }),
+            Self::Backend(make) => Arc::new(move || {
+                let backend = make();
+                forget_blank(&*backend)?;
+                builder().create_with_backend(BoxedBackend(backend))
+            }),
+        }
+    }
+
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Backend(_) => "in memory".to_owned(),
+        }
+    }
+}
+
+/// Makes an empty database beside `path` and links it there, if nothing is there yet. A file that a kill left half made
+/// never has the name; of two processes that make one at the same time, one wins and both open that.
+fn make_file(path: &Path, builder: fn() -> redb::Builder) -> Result<(), redb::DatabaseError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let beside = path.with_extension(format!("new-{}", std::process::id()));
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(stored(error)),
+        _ => {}
+    }
+    let file = private_file(&beside).map_err(stored)?;
+    let backend = redb::backends::FileBackend::new(file.try_clone().map_err(stored)?)?;
+    drop(builder().create_with_backend(backend)?);
+    file.sync_all().map_err(stored)?;
+    match std::fs::hard_link(&beside, path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(stored(error)),
+        _ => {}
+    }
+    std::fs::remove_file(&beside).map_err(stored)?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(stored)?;
+    }
+    Ok(())
+}
+
+fn stored(error: std::io::Error) -> redb::DatabaseError {
+    redb::DatabaseError::Storage(error.into())
+}
+
+/// Empties a backend whose header was never written: a kill while it was made left no database, and nothing was
+/// ever acknowledged from it.
+fn forget_blank(backend: &dyn redb::StorageBackend) -> Result<(), redb::DatabaseError> {
+    let mut magic = [0_u8; 9];
+    let len = backend.len().map_err(stored)?;
+    if len >= magic.len() as u64 {
+        backend.read(0, &mut magic).map_err(stored)?;
+    }
+    if len > 0 && magic == [0; 9] {
+        backend.set_len(0).map_err(stored)?;
+    }
+    Ok(())
+}
+
+/// Opens or makes a file that nobody else may read.
+fn private_file(path: &Path) -> Result<std::fs::File, std::io::Error> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path)
+}
+
+/// Lets a boxed backend be one.
+#[derive(Debug)]
+struct BoxedBackend(Box<dyn redb::StorageBackend>);
+
+impl redb::StorageBackend for BoxedBackend {
+    fn len(&self) -> Result<u64, std::io::Error> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        self.0.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> Result<(), std::io::Error> {
+        self.0.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+        self.0.write(offset, data)
+    }
+    fn close(&self) -> Result<(), std::io::Error> {
+        self.0.close()
+    }
+}

@@ -1,0 +1,157 @@
+//! What callers ask for and hear: intents, answers, and why there is none.
+
+use crate::document::{Edit, EditError};
+use crate::store::StoreError;
+use crate::store::rows::Stop;
+use std::sync::Arc;
+use syncd_policy::Decision;
+use syncd_schema::{Actor, Collection, Digest, EntryKind, ObjectId, OperationId, OperationStatus, cbor};
+
+/// What a caller wants.
+#[derive(Clone, Debug)]
+pub enum Intent {
+    /// A new object with this value, a JSON object.
+    Put {
+        /// Its collection.
+        collection: Collection,
+        /// Its id; drawn if absent.
+        object: Option<ObjectId>,
+        /// Its value.
+        value: serde_json::Value,
+    },
+    /// A change to an object.
+    Edit {
+        /// The object.
+        object: ObjectId,
+        /// The heads it was based on: an edit of anything older is refused, never applied over what it had not seen.
+        base: Option<Vec<Digest>>,
+        /// The change.
+        edit: Edit,
+    },
+    /// The end of an object.
+    Delete {
+        /// The object.
+        object: ObjectId,
+    },
+    /// A signed checkpoint, now.
+    Checkpoint,
+    /// An act of governance: the entry's kind and its encoded payload.
+    Govern(EntryKind, Vec<u8>),
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct WriteRequest {
+    /// On whose behalf.
+    pub actor: Actor,
+    /// The caller's key: a call repeated under it is the same operation.
+    pub idempotency_key: Option<String>,
+    /// Whether running it again would be harmless.
+    pub replay_safe: bool,
+    /// What is wanted.
+    pub intent: Intent,
+}
+
+impl WriteRequest {
+    /// A call without a key.
+    #[must_use]
+    pub const fn new(actor: Actor, intent: Intent) -> Self {
+        Self { actor, idempotency_key: None, replay_safe: false, intent }
+    }
+}
+
+/// The answer to a call that was carried out; it is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The operation.
+    pub operation: OperationId,
+    /// The object, if it is about one.
+    pub object: Option<ObjectId>,
+    /// Its state.
+    pub status: OperationStatus,
+    /// The object's heads afterwards.
+    pub heads: Vec<Digest>,
+    /// Whether an earlier call had done it.
+    pub repeated: bool,
+}
+
+/// What a refusal says.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The refusal's place in the ledger.
+    pub operation: OperationId,
+    /// Whether policy wants a decision rather than no.
+    pub review: bool,
+    /// What was decided, and by which policies.
+    pub decision: Arc<Decision>,
+}
+
+/// Why a call was not carried out. Nothing was changed by it.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// No such object here.
+    #[error("there is no object {0}")]
+    NotFound(ObjectId),
+    /// An object of that id is here already.
+    #[error("object {0} exists; use `edit` to change it")]
+    Exists(ObjectId),
+    /// The object was deleted.
+    #[error("object {0} was deleted")]
+    Tombstoned(ObjectId),
+    /// The object has two lives, and a decision must come first.
+    #[error("object {0} was created twice with different content; it is readable and waits for a decision")]
+    Ambiguous(ObjectId),
+    /// It changed since the named base.
+    #[error("object {object} changed since the base that was named; read it again, its heads are {}", heads_text(.heads))]
+    StaleBase {
+        /// The object.
+        object: ObjectId,
+        /// Its heads now.
+        heads: Vec<Digest>,
+    },
+    /// Policy said no.
+    #[error("refused: {}", .0.decision.in_words())]
+    Refused(Box<Refused>),
+    /// The change cannot be made.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The caller's key was used for something else.
+    #[error("the idempotency key was used for another request, operation {0}; use a new key")]
+    KeyReused(OperationId),
+    /// This device may not write at the moment.
+    #[error("{}", stop_text(*.0))]
+    Stopped(Stop),
+    /// This device is not a member.
+    #[error("this device is not a member of the workspace; join it with a ticket from `invite`")]
+    NotMember,
+    /// An act of governance is malformed.
+    #[error("the governance act is malformed")]
+    Governance(#[from] cbor::CborError),
+    /// The policy bundle does not compile.
+    #[error("the policy bundle does not compile: {0}")]
+    Bundle(String),
+    /// The grant was for something else: a fault of this program.
+    #[error("the grant does not fit the operation; this is a fault of the program")]
+    Grant,
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The disk refused the commit this call was to be in, after earlier calls of its batch were committed.
+    #[error("{0}")]
+    NotWritten(Arc<StoreError>),
+}
+
+fn heads_text(heads: &[Digest]) -> String {
+    heads.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+pub(crate) const fn stop_text(stop: Stop) -> &'static str {
+    match stop {
+        Stop::RolledBack => {
+            "this store is older than what peers hold of its log, so it does not write; run `sync` to fetch the rest"
+        }
+        Stop::Forked => {
+            "two copies of this device wrote different histories, so it does not write; ask an admin for `invite` and `join` again"
+        }
+    }
+}
