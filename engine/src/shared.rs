@@ -1,7 +1,7 @@
 //! One engine for many callers: group commit without a thread of its own.
 //!
-//! A caller puts its request in a bounded queue and then takes the engine. Whoever gets it first carries out all
-//! requests that wait, in one commit with one signature, and leaves the others their answers. A lone caller finds
+//! A caller puts its request in a bounded queue. One of those that wait leads: it carries out all requests in the
+//! queue, in one commit with one signature, and leaves the others their answers. A lone caller finds
 //! only its own request and waits for nobody.
 
 use crate::workspace::{Engine, Event, WriteError, WriteRequest, Written};
@@ -20,14 +20,32 @@ pub struct Shared {
 
 struct Inner {
     engine: Mutex<Engine>,
-    queue: Mutex<VecDeque<Waiting>>,
-    room: Condvar,
+    queue: Mutex<Queue>,
+    /// Signalled when a leader is done: answers are there, there is room, and somebody else may lead.
+    turn: Condvar,
     listener: Mutex<Option<Listener>>,
+}
+
+/// Requests that wait, and whether somebody is carrying out others.
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    led: bool,
 }
 
 struct Waiting {
     request: WriteRequest,
     answer: Arc<Answer>,
+}
+
+/// The lead, given up also when its holder panics: the others must not wait for ever.
+struct Lead<'a>(&'a Inner);
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        held(&self.0.queue).led = false;
+        self.0.turn.notify_all();
+    }
 }
 
 #[derive(Default)]
@@ -61,8 +79,8 @@ impl Shared {
     pub fn new(engine: Engine) -> Self {
         let inner = Inner {
             engine: Mutex::new(engine),
-            queue: Mutex::new(VecDeque::new()),
-            room: Condvar::new(),
+            queue: Mutex::new(Queue::default()),
+            turn: Condvar::new(),
             listener: Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
@@ -95,33 +113,38 @@ impl Shared {
     pub fn write(&self, request: WriteRequest, now: impl Fn() -> UnixMicros) -> Result<Written, CallError> {
         let answer = Arc::new(Answer::default());
         let mut queue = held(&self.inner.queue);
-        while queue.len() >= limits::WRITER_QUEUE {
-            queue = self.inner.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        while queue.waiting.len() >= limits::WRITER_QUEUE {
+            queue = self.inner.turn.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        queue.push_back(Waiting { request, answer: Arc::clone(&answer) });
+        queue.waiting.push_back(Waiting { request, answer: Arc::clone(&answer) });
+        // Wait for the answer or for the lead, never for the engine: whoever was answered would else have to queue
+        // for it again, behind callers that are already back with their next request.
+        while queue.led {
+            queue = self.inner.turn.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            if let Some(answer) = held(&answer.0).take() {
+                return answer;
+            }
+        }
+        queue.led = true;
         drop(queue);
-        let mut events = Vec::new();
-        let mut engine = held(&self.inner.engine);
-        let mut answered = held(&answer.0).take();
-        if answered.is_none() {
-            events = self.carry_out(&mut engine, now());
-            answered = held(&answer.0).take();
-        }
-        drop(engine);
+        let lead = Lead(&self.inner);
+        let events = self.carry_out(&now);
+        drop(lead);
         self.tell(&events);
+        let answered = held(&answer.0).take();
         answered.unwrap_or_else(|| {
-            // Every drained request is answered below; this is for the compiler.
+            // Every drained request is answered; this is for the compiler.
             Err(CallError::Write(Arc::new(WriteError::Grant)))
         })
     }
 
     /// Carries out everything that waits, in one commit.
-    fn carry_out(&self, engine: &mut Engine, now: UnixMicros) -> Vec<Event> {
-        let waiting: Vec<Waiting> = held(&self.inner.queue).drain(..).collect();
-        self.inner.room.notify_all();
+    fn carry_out(&self, now: &impl Fn() -> UnixMicros) -> Vec<Event> {
+        let mut engine = held(&self.inner.engine);
+        let waiting: Vec<Waiting> = held(&self.inner.queue).waiting.drain(..).collect();
         let (requests, answers): (Vec<WriteRequest>, Vec<Arc<Answer>>) =
             waiting.into_iter().map(|waiting| (waiting.request, waiting.answer)).unzip();
-        match engine.write(&requests, now) {
+        match engine.write(&requests, now()) {
             Ok((results, events)) => {
                 for (answer, result) in answers.iter().zip(results) {
                     *held(&answer.0) = Some(result.map_err(|error| CallError::Write(Arc::new(error))));

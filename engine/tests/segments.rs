@@ -137,7 +137,7 @@ impl Door {
         let now = self.now();
         put(&mut self.bob, "b2", json!({"text": "x".repeat(400)}), now);
         merge_patch(&mut self.bob, "b1", json!({"more": 1}), now);
-        self.bob.segment(&log, from, false).expect("readable").expect("entries")
+        self.bob.segment(&log, from, None).expect("readable").expect("entries")
     }
 
     /// The hand's log begins with its session.
@@ -218,8 +218,8 @@ fn reordered_repeated_and_overlapping_segments() {
     let middle = first.first.plus(u64::from(first.count));
     let now = door.now();
     merge_patch(&mut door.bob, "b1", json!({"more": 2}), now);
-    let second = door.bob.segment(&log, middle, false).unwrap().unwrap();
-    let both = door.bob.segment(&log, have, false).unwrap().unwrap();
+    let second = door.bob.segment(&log, middle, None).unwrap().unwrap();
+    let both = door.bob.segment(&log, have, None).unwrap().unwrap();
     let error = door.rejects(&second, false);
     assert!(
         matches!(error, ReceiveError::Gap { first, have: held } if first == middle && held == have),
@@ -288,7 +288,7 @@ fn a_log_that_does_not_extend_is_asked_for_as_a_branch_and_then_frozen() {
 fn a_genuine_history_sent_as_a_branch_is_no_fork() {
     let mut door = Door::new();
     for (name, log) in [("another's", door.bob.own_log()), ("the device's own", door.ada.own_log())] {
-        let mut whole = door.bob.segment(&log, LogSeq(0), false).unwrap().unwrap();
+        let mut whole = door.bob.segment(&log, LogSeq(0), None).unwrap().unwrap();
         whole.branch = true;
         let before = door.honest();
         let _ = door.receive(&whole);
@@ -419,7 +419,7 @@ fn what_is_required_and_comes_later_ends_the_wait() {
     needy.entry.requires = vec![operation];
     door.takes(&[needy], &[EntryState::Held]);
     let log = door.bob.own_log();
-    let segment = door.bob.segment(&log, door.ada.size_of_log(&log), false).unwrap().unwrap();
+    let segment = door.bob.segment(&log, door.ada.size_of_log(&log), None).unwrap().unwrap();
     let receipt = door.receive(&segment).unwrap();
     let outcome = receipt.outcomes.iter().find(|(log, _)| *log == door.hand.log).expect("its outcome");
     assert_eq!(outcome.1.state, EntryState::Admitted);
@@ -520,7 +520,7 @@ fn a_tombstone_waits_for_what_it_deletes() {
     door.takes(&[early, never], &[EntryState::Held; 2]);
     assert_eq!(value(&mut door.ada, "n1"), json!({"title": "first"}));
     let log = door.bob.own_log();
-    let segment = door.bob.segment(&log, door.ada.size_of_log(&log), false).unwrap().unwrap();
+    let segment = door.bob.segment(&log, door.ada.size_of_log(&log), None).unwrap().unwrap();
     door.receive(&segment).expect("what it waited for");
     let state = |door: &mut Door, id: &str| door.ada.get(&id.parse().unwrap()).unwrap().expect("known").state;
     assert_eq!(state(&mut door, "n1"), ObjectState::Tombstoned);

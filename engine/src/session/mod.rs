@@ -321,6 +321,7 @@ impl Session {
         let (log, end) = (segment.log, segment.first.plus(u64::from(segment.count)));
         // The root of a history is in its signed checkpoint; which one is meant matters only while it is fetched.
         let branch = Some(self.branch_root(&segment));
+        let is_branch = segment.branch;
         match engine.receive(self.peer, &segment, now) {
             Ok(receipt) if segment.branch => {
                 // As long as the branch goes on there is more to ask for.
@@ -354,6 +355,9 @@ impl Session {
                 out.push(Output::Control(Control::Want { log, from: have, branch: None }));
                 Ok(false)
             }
+            // A history that was asked for and fits neither of those held proves nothing new: asking for it again
+            // would go on for ever.
+            Err(ReceiveError::DoesNotExtend(_)) if is_branch => Ok(false),
             Err(ReceiveError::DoesNotExtend(_)) => {
                 self.flow.diverged(log);
                 self.wanted.extend(branch.map(|root| (log, root)));

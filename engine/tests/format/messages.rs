@@ -31,7 +31,7 @@ fn control_messages() {
         ("hello", Control::Hello(hello)),
         ("frontier", Control::Frontier(vec![position, Position { branch: true, ..position }])),
         ("ack", Control::Ack { log: log(), size: LogSeq(300), outcomes: vec![outcome] }),
-        ("want", Control::Want { log: log(), from: LogSeq(17), branch: true }),
+        ("want", Control::Want { log: log(), from: LogSeq(17), branch: Some(digest(7)) }),
         (
             "close",
             Control::Close { code: CloseCode::Protocol, text: "that message has no place here".to_owned() },

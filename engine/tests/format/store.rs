@@ -128,7 +128,7 @@ fn exchange(from: &mut Engine, to: &mut Engine, n: u64) {
     for (log, size) in from.log_sizes() {
         while to.size_of_log(&log) < size {
             let segment =
-                from.segment(&log, to.size_of_log(&log), false).expect("readable").expect("a segment");
+                from.segment(&log, to.size_of_log(&log), None).expect("readable").expect("a segment");
             to.receive(from.device(), &segment, at(n)).expect("received");
         }
     }

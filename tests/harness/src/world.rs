@@ -19,6 +19,9 @@ use syncd_schema::message::{Control, Segment};
 
 /// Segments kept to be replayed at the end.
 const RECORDED: usize = 400;
+/// Events between two steps of a script: a whole script has a tenth of it, so more means that somebody answers an
+/// answer.
+const EVENTS: usize = 20_000;
 /// A session that a peer refused is tried again after this long.
 const REDIAL: u64 = 2_000_000;
 
@@ -143,10 +146,13 @@ impl World {
     /// When a promise is broken.
     pub fn pass(&mut self, micros: u64) -> Held {
         let until = self.queue.now() + micros;
-        while let Some(event) = self.queue.next_until(until) {
-            self.happen(event)?;
+        for _ in 0..EVENTS {
+            match self.queue.next_until(until) {
+                Some(event) => self.happen(event)?,
+                None => return Ok(()),
+            }
         }
-        Ok(())
+        Err(Failure("LIVELOCK: sessions never stop talking".to_owned()))
     }
 
     /// Lets everything happen that waits; only sensible when nobody dials again.
@@ -154,7 +160,7 @@ impl World {
     /// # Errors
     /// When a promise is broken, or it never ends.
     pub fn drain(&mut self) -> Held {
-        for _ in 0..200_000 {
+        for _ in 0..EVENTS {
             match self.queue.next_any() {
                 Some(event) => self.happen(event)?,
                 None => return Ok(()),
