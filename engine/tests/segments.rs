@@ -428,35 +428,6 @@ fn what_is_required_and_comes_later_ends_the_wait() {
 }
 
 #[test]
-fn payloads_that_are_not_what_their_entry_says_are_refused() {
-    let mut door = Door::new().with_session();
-    let (actor, before) = (door.hand.actor(), door.honest());
-    let mut swapped = door.hand.edit(&mut door.ada, "n1", json!({"x": 1}), actor);
-    swapped.entry.payload_digest = Digest([1; 32]);
-    let mut garbled = door.hand.edit(&mut door.ada, "n1", json!({"x": 2}), actor);
-    let length = garbled.entry.payload_len as usize;
-    garbled.payload = Some(vec![0x85; length]);
-    let mut longer = door.hand.record(EntryKind::CHECKPOINT, None, b"");
-    longer.payload = Some(b"something".to_vec());
-    let mut other = door.hand.record(EntryKind::SESSION, None, &[1; 16]);
-    other.payload = Some(vec![2; 16]);
-    let strange = door.hand.edit(&mut door.ada, "n1", json!({"x": 3}), [0xee; 16]);
-    let short = door.hand.record(EntryKind::SESSION, None, &[1; 15]);
-    let about = subject(&door.ada, "n1");
-    let nonsense = door.hand.record(EntryKind::TOMBSTONE, Some(about), b"nonsense");
-    // A session counts by its place in the log, whatever became of it: the next one begins anew.
-    let session = door.hand.session();
-    let fine = door.hand.edit(&mut door.ada, "n1", json!({"fine": true}), actor);
-    use EntryState::{Admitted, Refused};
-    let records = [swapped, garbled, longer, other, strange, short, nonsense, session, fine];
-    door.takes(&records, &[[Refused; 7].as_slice(), &[Admitted; 2]].concat());
-    assert_eq!(value(&mut door.ada, "n1"), json!({"title": "first", "fine": true}));
-    assert_eq!(door.findings("refused_payload"), 7);
-    assert_eq!(door.honest().values[1..], before.values[1..]);
-    door.goes_on();
-}
-
-#[test]
 fn a_log_of_a_stranger_is_early_and_taken_once_it_is_a_member() {
     let mut door = Door::new();
     let mut stranger = Hand::enrolled(&mut owner(1).0, 8, Role::Member);

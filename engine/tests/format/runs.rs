@@ -79,7 +79,7 @@ fn check_run(file: &mut File, vector: &str, list: &[LogRecord]) {
     let encoded = run::encode(list);
     let compressed = encoded.bytes.first() == Some(&1);
     let read = |kept: &[u8]| {
-        let decoded = run::decode(kept, 1 << 20).expect("a run");
+        let decoded = run::decode(kept, encoded.open_len).expect("a run");
         assert_eq!(decoded, list, "{vector}");
         run_facts(&decoded)
     };
@@ -87,7 +87,7 @@ fn check_run(file: &mut File, vector: &str, list: &[LogRecord]) {
         file.packed(vector, &encoded.bytes, read);
     } else {
         file.exact(vector, &encoded.bytes, |kept| {
-            let decoded = run::decode(kept, 1 << 20).expect("a run");
+            let decoded = run::decode(kept, encoded.open_len).expect("a run");
             (run::encode(&decoded).bytes, read(kept))
         });
     }
