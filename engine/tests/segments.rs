@@ -305,7 +305,7 @@ fn a_genuine_history_sent_as_a_branch_is_no_fork() {
 fn a_run_that_lies_about_its_size_is_refused() {
     let mut door = Door::new();
     let session = door.hand.session();
-    let run = run::encode(&[session.clone()]);
+    let run = run::encode(std::slice::from_ref(&session));
     let leaf = leaf_hash(&session.entry.to_bytes());
     let honest_len = run.open_len as u32;
     let bomb = |len: usize| [vec![1], zstd::bulk::compress(&vec![0; len], 3).unwrap()].concat();

@@ -10,17 +10,17 @@ use super::{Engine, Event, ObjectKey, Rules};
 use crate::document::{self, Edit};
 use crate::ledger;
 use crate::store::StoreError;
-use crate::store::rows::{self, AdmittedChange, IdempotencyRow, LogKind, ObjectRow};
-use crate::store::tables::{LogNo, Table};
+use crate::store::rows::{self, IdempotencyRow, LogKind, ObjectRow};
+use crate::store::tables::Table;
 use automerge::Automerge;
 use std::sync::Arc;
-use syncd_evidence::{Coverage, Outcome, RecordKind};
+use syncd_evidence::{Outcome, RecordKind};
 use syncd_policy::{Action, Base, Grant, Origin, Redeemed, Verdict};
-use syncd_schema::entry::{ENTRY_VERSION, Subject, Tombstone};
+use syncd_schema::entry::{Subject, Tombstone};
 use syncd_schema::governance::{Act, Link};
 use syncd_schema::{
-    Actor, ActorKind, Collection, Digest, Entry, EntryKind, Incarnation, LogSeq, Manifest, ObjectId,
-    OperationId, OperationStatus, OperationType, UnixMicros, cbor, domain, limits, ports,
+    ActorKind, Collection, Digest, EntryKind, Incarnation, Manifest, ObjectId, OperationId, OperationStatus,
+    OperationType, UnixMicros, cbor, domain, limits,
 };
 
 /// One answer for each call, in their order.
@@ -411,7 +411,7 @@ impl Engine {
     }
 
     /// Asks the gate about a local call; a refusal becomes evidence at once.
-    fn admit_local(
+    pub(super) fn admit_local(
         &mut self,
         stage: &mut Stage,
         request: &WriteRequest,
@@ -442,130 +442,6 @@ impl Engine {
             }
         }
     }
-
-    /// The log an object's entries go to, with this opening's session logged first.
-    fn log_for(&mut self, stage: &mut Stage, manifest: &Manifest) -> Result<LogNo, WriteError> {
-        let own = self.log_number(stage, LogKind::Device(self.own_log()));
-        if !stage.session_logged {
-            self.log_session(stage, own)?;
-        }
-        Ok(if manifest.is_local_only() { self.local } else { own })
-    }
-
-    /// Draws the session of this opening and logs it before the actor that follows from it is used, so that a
-    /// copied disk can fork the log and never a document.
-    fn log_session(&mut self, stage: &mut Stage, own: LogNo) -> Result<(), WriteError> {
-        let session: [u8; 16] = ports::random(self.store.entropy());
-        let request = WriteRequest::new(Actor::system(), Intent::Checkpoint);
-        let at = self.next_operation(stage, own);
-        let entry = self.record_entry(&request, EntryKind::SESSION, at, None, &session);
-        let rules = Arc::clone(&self.rules);
-        let proof = {
-            let question = Question::of_entry(Origin::Local, self.device(), &entry, None, &rules.governance);
-            self.admit_local(stage, &request, &rules, &question, at.0)?
-        };
-        self.log_entry(stage, own, entry, session.to_vec(), &proof, OperationType::Enqueue);
-        let actor = change_actor(&self.own_log(), &session);
-        self.alter_log(stage, own, |row| row.actor = Some(actor));
-        stage.session_logged = true;
-        Ok(())
-    }
-
-    fn change_actor(&self, stage: &Stage) -> [u8; 16] {
-        let own = self.log_numbers.get(&self.own_log()).copied();
-        let staged = stage.log_of(&LogKind::Device(self.own_log()));
-        staged
-            .or_else(|| own.and_then(|no| self.log(no)))
-            .and_then(|state| state.row.actor)
-            .unwrap_or_default()
-    }
-
-    /// Id and hybrid time of the next entry of a log.
-    fn next_operation(&self, stage: &Stage, log: LogNo) -> (OperationId, UnixMicros) {
-        let last = self.staged_log(stage, log).and_then(|state| state.row.last);
-        let time = Self::tick(last, stage.now);
-        (OperationId::at(time, self.tag), time)
-    }
-
-    fn entry(
-        &self,
-        request: &WriteRequest,
-        kind: EntryKind,
-        (operation, time): (OperationId, UnixMicros),
-        subject: Option<Subject>,
-        (payload_digest, payload_len): (Digest, usize),
-        base: Option<Vec<Digest>>,
-    ) -> Entry {
-        Entry {
-            version: ENTRY_VERSION,
-            kind,
-            operation,
-            time,
-            actor: request.actor.clone(),
-            subject,
-            idempotency_key: request.idempotency_key.clone(),
-            replay_safe: request.replay_safe,
-            payload_digest,
-            payload_len: payload_len as u32,
-            requires: Vec::new(),
-            seen: Vec::new(),
-            governance: self.governance().heads.clone(),
-            base,
-        }
-    }
-
-    pub(crate) fn record_entry(
-        &self,
-        request: &WriteRequest,
-        kind: EntryKind,
-        at: (OperationId, UnixMicros),
-        subject: Option<Subject>,
-        payload: &[u8],
-    ) -> Entry {
-        self.entry(request, kind, at, subject, (domain::sha256(payload), payload.len()), None)
-    }
-
-    /// Logs a change and joins it to its document on the stage.
-    fn log_change(
-        &mut self,
-        stage: &mut Stage,
-        log: LogNo,
-        entry: Entry,
-        (bytes, proof): (Vec<u8>, Redeemed),
-        object: ObjectKey,
-    ) {
-        let time = entry.time;
-        let (seq, _) = self.log_entry(stage, log, entry, bytes.clone(), &proof, OperationType::Enqueue);
-        if let Some(staged) = stage.objects.get_mut(&object) {
-            staged.admitted.push(AdmittedChange::new(bytes, log, seq, time, proof));
-        }
-    }
-
-    fn log_entry(
-        &mut self,
-        stage: &mut Stage,
-        log: LogNo,
-        entry: Entry,
-        payload: Vec<u8>,
-        proof: &Redeemed,
-        operation: OperationType,
-    ) -> (LogSeq, Digest) {
-        let kind = self.staged_log(stage, log).map_or(LogKind::Local, |state| state.row.kind);
-        let actor = entry.actor.clone();
-        let (seq, leaf) = self.append(stage, log, entry, payload);
-        let covers = Coverage { log: Self::covered(&kind), first: seq, count: 1 };
-        let record = ledger::admission(&actor, self.device(), operation, covers, proof.decision());
-        self.record(stage, record);
-        (seq, leaf)
-    }
-}
-
-/// The Automerge actor of a device's session.
-pub(crate) fn change_actor(log: &syncd_schema::LogId, session: &[u8]) -> [u8; 16] {
-    let epoch = log.epoch.0.to_be_bytes();
-    let parts: [&[u8]; 4] = [log.workspace.as_bytes(), log.device.as_bytes(), &epoch, session];
-    let digest = domain::hash("actor", &parts);
-    digest.0.first_chunk::<16>().copied().unwrap_or_default()
 }
 
 /// Notes that a tombstone covers these heads.

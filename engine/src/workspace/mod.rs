@@ -6,6 +6,7 @@
 //! road and [`Engine::receive`] for the remote one; [`stage`] is where both meet.
 
 mod admit;
+mod author;
 mod cache;
 mod history;
 mod identity;

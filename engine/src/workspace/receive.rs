@@ -5,7 +5,7 @@
 //! dropped whole and becomes a finding; nothing of it was stored.
 
 use super::admit::Arrival;
-use super::local::change_actor;
+use super::author::change_actor;
 use super::{Engine, Event};
 use crate::log::run::{self, LogRecord, RunError};
 use crate::store::StoreError;
