@@ -270,7 +270,7 @@ fn a_log_that_does_not_extend_is_asked_for_as_a_branch_and_then_frozen() {
     door.hand.time = START.plus(5_000_000);
     let records = [door.hand.session(), other, more];
     let mut branch = door.hand.send(&records);
-    branch.branch = true;
+    branch.branch = Some(Digest([0; 32]));
     let before = door.honest();
     door.receive(&branch).expect("a branch");
     let log = door.hand.log;
@@ -289,7 +289,7 @@ fn a_genuine_history_sent_as_a_branch_is_no_fork() {
     let mut door = Door::new();
     for (name, log) in [("another's", door.bob.own_log()), ("the device's own", door.ada.own_log())] {
         let mut whole = door.bob.segment(&log, LogSeq(0), None).unwrap().unwrap();
-        whole.branch = true;
+        whole.branch = Some(Digest([0; 32]));
         let before = door.honest();
         let _ = door.receive(&whole);
         assert_eq!(door.findings("log_fork"), 0, "{name} log is one history");
@@ -444,6 +444,31 @@ fn a_log_of_a_stranger_is_early_and_taken_once_it_is_a_member() {
     let segment = enrolled.send(&[session]);
     let receipt = door.receive(&segment).expect("a member now");
     assert_eq!(receipt.outcomes[0].1.state, EntryState::Admitted);
+    door.goes_on();
+}
+
+#[test]
+fn a_payload_that_is_not_the_one_its_entry_names_breaks_the_segment() {
+    let mut door = Door::new().with_session();
+    let log = door.hand.log;
+    let tree = door.hand.tree.clone();
+    let birth = door.hand.birth("h1", json!({"text": "as it was written"}));
+    let other = door.hand.birth("h2", json!({"text": "as it was written"})).payload;
+    let mut flipped = birth.payload.clone().expect("a payload");
+    *flipped.last_mut().expect("bytes") ^= 1;
+    let without = birth.payload.as_ref().map(|payload| payload[..payload.len() - 1].to_vec());
+    for payload in [other, Some(flipped), without, Some(Vec::new())] {
+        // Leaf and signature are those of the honest entry: only what is carried beside it is another.
+        let altered = LogRecord { entry: birth.entry.clone(), payload };
+        let segment = door.hand.send(&[altered]);
+        let error = door.rejects(&segment, true);
+        assert!(matches!(error, ReceiveError::Payload(seq) if seq == tree.size()), "{error}");
+        door.hand.tree = tree.clone();
+    }
+    assert_eq!(door.ada.size_of_log(&log), tree.size(), "nothing of it was kept");
+    // Whoever passed it on cannot spoil the log: from another hand the same entries are taken.
+    door.takes(&[birth], &[EntryState::Admitted]);
+    assert_eq!(value(&mut door.ada, "h1"), json!({"text": "as it was written"}));
     door.goes_on();
 }
 

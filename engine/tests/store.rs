@@ -37,10 +37,15 @@ const UNDETECTED: [(&str, &str, Damage, &str); 8] = [
     ),
     ("idempotency", "", Damage::Delete, "which calls came with a key is told by the caller alone"),
     ("peers", "", Damage::Delete, "what peers said is heard again in the next session"),
-    ("peers", "", Damage::Older, "as if the newer acknowledgement had not come yet"),
     ("tickets", "", Damage::Delete, "an invitation that was never used left no other trace"),
     ("tickets", "", Damage::Older, "as if it had not been used; enrolment leaves an entry all the same"),
     ("keys", "61646472657373", Damage::Delete, "address/…: where members were reached, learnt again"),
+    (
+        "keys",
+        "67656e65736973",
+        Damage::Delete,
+        "genesis: the owner's log begins with it, and is what is read then",
+    ),
     ("plain", "666f726d6174", Damage::Delete, "format: written anew at opening, all else stands"),
 ];
 
@@ -115,8 +120,7 @@ fn furnished_twice() -> (Disk, Disk) {
     sync(&mut bob, &mut ada, at(320));
     let mut needy = hand.birth("h1", json!({}));
     needy.entry.requires = vec![OperationId([5; 16])];
-    let mut garbled = hand.record(EntryKind::CHECKPOINT, None, b"");
-    garbled.payload = Some(vec![1]);
+    let garbled = hand.record(EntryKind::CHECKPOINT, None, &[1]);
     let mut stranded = hand.birth("h2", json!({}));
     stranded.entry.governance = vec![Digest([7; 32])];
     let unknown = hand.record(EntryKind(99), None, b"?");
@@ -263,7 +267,9 @@ fn a_row_that_is_changed_dropped_or_swapped_is_noticed() {
     let hit: BTreeSet<usize> = missed.iter().filter_map(listed).collect();
     eprintln!("{tried} damages, {} unnoticed", missed.len());
     assert!(surprises.is_empty(), "unnoticed: {surprises:#?}");
-    assert_eq!(hit.len(), UNDETECTED.len(), "an exception that no longer is one");
+    let idle: Vec<_> =
+        (0..UNDETECTED.len()).filter(|at| !hit.contains(at)).map(|at| &UNDETECTED[at]).collect();
+    assert!(idle.is_empty(), "no exceptions any more: {idle:?}");
 }
 
 fn sizes(all: &Rows) -> BTreeMap<&str, usize> {

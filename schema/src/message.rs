@@ -202,9 +202,9 @@ pub struct Segment {
     /// Size of the run once opened and decompressed, checked before either.
     #[n(5)]
     pub open_len: u32,
-    /// Whether it answers a [`Control::Want`] for a branch.
+    /// The root of the history that it is a part of, when a [`Control::Want`] asked for one by its root.
     #[n(6)]
-    pub branch: bool,
+    pub branch: Option<Digest>,
     /// Nonce and ciphertext of the packed run.
     #[n(7)]
     #[cbor(with = "minicbor::bytes")]

@@ -206,7 +206,7 @@ fn segment(log: LogId) -> Vec<u8> {
         checkpoint: Vec::new(),
         key_epoch: 0,
         open_len: 1,
-        branch: false,
+        branch: None,
         sealed: vec![1],
     };
     frame(&segment.to_bytes())

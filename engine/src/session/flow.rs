@@ -53,10 +53,14 @@ impl Flow {
         new
     }
 
-    /// The two sides hold different histories of a log. True when that is news.
-    pub(super) fn diverged(&mut self, log: LogId) -> bool {
-        let lane = self.lanes.entry(log).or_default();
-        !std::mem::replace(&mut lane.diverged, true)
+    /// The two sides hold different histories of a log.
+    pub(super) fn diverged(&mut self, log: LogId) {
+        self.lanes.entry(log).or_default().diverged = true;
+    }
+
+    /// Whether the two sides hold different histories of a log.
+    pub(super) fn is_diverged(&self, log: &LogId) -> bool {
+        self.lanes.get(log).is_some_and(|lane| lane.diverged)
     }
 
     /// The peer asked for everything from here on.

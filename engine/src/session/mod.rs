@@ -76,8 +76,6 @@ pub struct Session {
     counters: Counters,
     /// Second histories that the peer was told of.
     branches_told: usize,
-    /// Second histories being fetched, by the root they were announced with.
-    wanted: BTreeMap<LogId, Digest>,
 }
 
 impl Session {
@@ -93,7 +91,6 @@ impl Session {
             early: BTreeMap::new(),
             counters: Counters::default(),
             branches_told: 0,
-            wanted: BTreeMap::new(),
         }
     }
 
@@ -259,17 +256,18 @@ impl Session {
             if position.branch {
                 self.flow.diverged(position.log);
             }
-            match engine.compare(position) {
-                Demand::Behind(_) | Demand::Ahead(_) | Demand::Equal if position.branch => {}
-                Demand::Branch => {
-                    self.flow.diverged(position.log);
-                    let (log, from, branch) = (position.log, LogSeq(0), Some(position.root));
-                    self.wanted.insert(log, position.root);
+            let (log, demand) = (position.log, engine.compare(position));
+            if demand == Demand::Branch {
+                self.flow.diverged(log);
+            }
+            // Of a log that has two histories each is asked for by its root, and nothing is sent unasked.
+            match (demand, self.flow.is_diverged(&log)) {
+                (Demand::Equal, true) => {}
+                (_, true) => {
+                    let (from, branch) = (LogSeq(0), Some(position.root));
                     out.push(Output::Control(Control::Want { log, from, branch }));
                 }
-                Demand::Behind(_) | Demand::Ahead(_) | Demand::Equal => {
-                    self.flow.holds(position.log, position.size);
-                }
+                (_, false) => self.flow.holds(log, position.size),
             }
         }
         if matches!(self.phase, Phase::Comparing) {
@@ -319,11 +317,9 @@ impl Session {
         out: &mut Vec<Output>,
     ) -> Result<bool, StoreError> {
         let (log, end) = (segment.log, segment.first.plus(u64::from(segment.count)));
-        // The root of a history is in its signed checkpoint; which one is meant matters only while it is fetched.
-        let branch = Some(self.branch_root(&segment));
-        let is_branch = segment.branch;
+        let branch = segment.branch;
         match engine.receive(self.peer, &segment, now) {
-            Ok(receipt) if segment.branch => {
+            Ok(receipt) if branch.is_some() => {
                 // As long as the branch goes on there is more to ask for.
                 out.push(Output::Control(Control::Want { log, from: receipt.size, branch }));
                 out.push(Output::Events(receipt.events));
@@ -352,15 +348,15 @@ impl Session {
                 Ok(false)
             }
             Err(ReceiveError::Gap { have, .. }) => {
-                out.push(Output::Control(Control::Want { log, from: have, branch: None }));
+                out.push(Output::Control(Control::Want { log, from: have, branch }));
                 Ok(false)
             }
             // A history that was asked for and fits neither of those held proves nothing new: asking for it again
             // would go on for ever.
-            Err(ReceiveError::DoesNotExtend(_)) if is_branch => Ok(false),
+            Err(ReceiveError::DoesNotExtend(_)) if branch.is_some() => Ok(false),
             Err(ReceiveError::DoesNotExtend(_)) => {
                 self.flow.diverged(log);
-                self.wanted.extend(branch.map(|root| (log, root)));
+                let branch = Some(ends_in(&segment));
                 out.push(Output::Control(Control::Want { log, from: LogSeq(0), branch }));
                 Ok(false)
             }
@@ -378,12 +374,6 @@ impl Session {
                 Ok(false)
             }
         }
-    }
-
-    /// Which history a segment belongs to: the one asked for while a branch is fetched, else the one it ends in.
-    fn branch_root(&mut self, segment: &Segment) -> Digest {
-        let ends_in = minicbor::decode::<Checkpoint>(&segment.checkpoint).map_or(Digest([0; 32]), |c| c.root);
-        if segment.branch { self.wanted.get(&segment.log).copied().unwrap_or(ends_in) } else { ends_in }
     }
 
     fn retry_early(
@@ -419,12 +409,12 @@ impl Session {
         branch: Option<Digest>,
         out: &mut Vec<Output>,
     ) -> Result<(), StoreError> {
-        if branch.is_some() {
-            // Who asks for this side's history holds another one, which is wanted here as well.
-            if self.flow.diverged(log) && engine.size_of_log(&log) > LogSeq(0) {
-                out.push(Output::Control(Control::Want { log, from: LogSeq(0), branch }));
-            }
-            if let Some(segment) = engine.segment(&log, from, branch)? {
+        if let Some(root) = branch {
+            self.flow.diverged(log);
+            if !engine.holds_history(&log, root) {
+                // It grew since the peer heard of it.
+                out.push(Output::Control(Control::Frontier(engine.frontier())));
+            } else if let Some(segment) = engine.segment(&log, from, branch)? {
                 out.push(Output::Segment(Box::new(segment)));
             }
             return Ok(());
@@ -432,6 +422,11 @@ impl Session {
         self.flow.restart(&log, from);
         self.pump(engine, out)
     }
+}
+
+/// The root after the last entry of a segment whose checkpoint was verified.
+fn ends_in(segment: &Segment) -> Digest {
+    minicbor::decode::<Checkpoint>(&segment.checkpoint).map_or(Digest([0; 32]), |checkpoint| checkpoint.root)
 }
 
 fn hello(engine: &Engine) -> (Hello, Vec<Position>) {

@@ -42,6 +42,7 @@ use crate::store::rows::{LogKind, LogRow, PendingRow, StoreRow};
 use crate::store::seal::SealKey;
 use crate::store::tables::LogNo;
 use cache::Cache;
+use lru::LruCache;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use syncd_evidence::Tree;
@@ -127,8 +128,8 @@ pub struct Engine {
     said_seen: BTreeMap<LogId, LogSeq>,
     cache: Cache,
     highest_epoch: Epoch,
-    /// How far a history that was asked for as a second one has said the same as the one held.
-    same_so_far: BTreeMap<LogId, Tree>,
+    /// How far a history that was asked for by its root has said the same as the one held.
+    same_so_far: LruCache<(LogId, Digest), Tree>,
     next_document: u64,
     objects: u64,
     session_logged: bool,

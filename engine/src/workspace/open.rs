@@ -7,11 +7,12 @@ use super::intent::{Intent, WriteRequest};
 use super::judge;
 use super::members::Welcome;
 use super::stage::new_log;
-use super::{Engine, LogState};
+use super::{Engine, LogState, recovery};
 use crate::store::rows::{self, LogKind, LogRow, PendingRow, StoreRow, WorkspaceKey};
 use crate::store::seal::SealKey;
 use crate::store::tables::{LogNo, Table, key};
 use crate::store::{Batch, Location, Store, StoreError};
+use lru::LruCache;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -220,7 +221,7 @@ impl Engine {
             identity,
             workspace,
             highest_epoch: store_row.epoch,
-            same_so_far: BTreeMap::new(),
+            same_so_far: LruCache::new(recovery::HISTORIES_COMPARED),
             store_row,
             inviter,
             chain: Chain::default(),

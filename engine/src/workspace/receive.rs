@@ -125,10 +125,9 @@ impl Engine {
 
     fn try_receive(&mut self, segment: &Segment, now: UnixMicros) -> Result<Receipt, ReceiveError> {
         let checkpoint = self.verify_origin(segment)?;
-        if segment.branch {
-            self.receive_branch(segment, &checkpoint, now)
-        } else {
-            self.receive_plain(segment, checkpoint, now)
+        match segment.branch {
+            Some(root) => self.receive_branch(segment, root, &checkpoint, now),
+            None => self.receive_plain(segment, checkpoint, now),
         }
     }
 

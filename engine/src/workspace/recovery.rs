@@ -12,9 +12,13 @@ use crate::log::run;
 use crate::store::StoreError;
 use crate::store::rows::{LogKind, Stop};
 use crate::store::tables::{LogNo, Table, key};
+use std::num::NonZeroUsize;
 use syncd_evidence::{Checkpoint, Finding, FindingKind, Severity, Tree};
 use syncd_schema::message::{Position, Segment};
-use syncd_schema::{Epoch, LogId, LogSeq, UnixMicros, cbor};
+use syncd_schema::{Digest, Epoch, LogId, LogSeq, UnixMicros, cbor};
+
+/// Histories of logs that are compared at once with those held; the count of one that is pushed out begins anew.
+pub(super) const HISTORIES_COMPARED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
 
 /// What a peer's frontier asks this device to do about one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +44,6 @@ impl Engine {
             [held, second].into_iter().flatten().any(|s| s.size() == size && s.row.tree.root() == root)
         };
         if here(position.size, position.root) {
-            return Demand::Equal;
-        }
-        if held.is_some_and(|state| state.row.frozen) && second.is_some() {
             return Demand::Equal;
         }
         if position.branch && held.is_some() {
@@ -133,16 +134,19 @@ impl Engine {
     pub(super) fn receive_branch(
         &mut self,
         segment: &Segment,
+        root: Digest,
         checkpoint: &Checkpoint,
         now: UnixMicros,
     ) -> Result<Receipt, ReceiveError> {
         let log = segment.log;
+        // Each history that is asked for has its own count: what is said of one is nothing about another.
+        let asked = (log, root);
         let branch = self.branches.get(&log).and_then(|no| self.log(*no));
         let (have, tree) = match branch {
             Some(state) => (state.size(), state.row.tree.clone()),
             None => self
                 .same_so_far
-                .get(&log)
+                .peek(&asked)
                 .map_or((LogSeq(0), Tree::default()), |tree| (tree.size(), tree.clone())),
         };
         if segment.first > have {
@@ -158,7 +162,7 @@ impl Engine {
             return self.keep_branch(verified, None, now);
         }
         let Some(held) = self.log_numbers.get(&log).copied() else {
-            return Err(ReceiveError::DoesNotExtend(log));
+            return self.receive_plain(segment, *checkpoint, now);
         };
         let held_size = self.size_of_log(&log);
         let mut same = true;
@@ -171,16 +175,16 @@ impl Engine {
             Ok(same && first.plus(u64::from(row.count)) < verified.tree.size())
         })?;
         if !same {
-            self.same_so_far.remove(&log);
+            self.same_so_far.pop(&asked);
             return self.keep_branch(verified, Some((held, have)), now);
         }
         if verified.tree.size() > held_size {
             // It goes on where this device's copy ends: no fork, only news.
-            self.same_so_far.remove(&log);
+            self.same_so_far.put(asked, verified.tree);
             return self.receive_plain(segment, *checkpoint, now);
         }
         let size = verified.tree.size();
-        self.same_so_far.insert(log, verified.tree);
+        self.same_so_far.put(asked, verified.tree);
         Ok(Receipt { size, ..Receipt::default() })
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Found {
 
 impl Engine {
     /// The next segment for a peer that holds `from` entries of a log, or none when it has all. `branch` names, by
-    /// its root, which of two histories is wanted.
+    /// its root, which of two histories is wanted; see [`Engine::holds_history`].
     ///
     /// It ends where a checkpoint was signed, and is sealed under the newest workspace key.
     ///
@@ -51,19 +51,27 @@ impl Engine {
             checkpoint: cbor::encode(&run.checkpoint),
             key_epoch,
             open_len: run.open_len,
-            branch: branch.is_some(),
+            branch,
             sealed: Vec::new(),
         };
         segment.sealed = key.seal(&run.bytes, &segment.associated_data(), self.store.entropy());
         Ok(Some(segment))
     }
 
-    /// The history of a log that ends in the root somebody asked for, else the one that was here first.
+    /// Whether a history of this log with exactly this root is held. A log that grew since it was announced is not.
+    #[must_use]
+    pub fn holds_history(&self, log: &LogId, root: Digest) -> bool {
+        self.history_of(log, Some(root)).is_some()
+    }
+
+    /// The history of a log that ends in a root, or the one that was here first.
     fn history_of(&self, log: &LogId, root: Option<Digest>) -> Option<LogNo> {
         let first = self.log_numbers.get(log).copied();
         let second = self.branches.get(log).copied();
-        let wanted = |no: &LogNo| root.is_some() && self.log(*no).map(|s| s.row.tree.root()) == root;
-        second.filter(wanted).or(first)
+        let wanted = |no: &LogNo| {
+            root.is_none_or(|root| self.log(*no).is_some_and(|state| state.row.tree.root() == root))
+        };
+        [first, second].into_iter().flatten().find(wanted)
     }
 
     /// Everything from `from` to a checkpoint, as much as fits a segment: one run as it is stored, or several

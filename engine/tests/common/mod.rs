@@ -303,7 +303,7 @@ impl Hand {
         let checkpoint = syncd_schema::cbor::encode(&checkpoint);
         let (log, key_epoch) = (self.log, 0);
         let mut segment =
-            Segment { log, first, count, checkpoint, key_epoch, open_len, branch: false, sealed: Vec::new() };
+            Segment { log, first, count, checkpoint, key_epoch, open_len, branch: None, sealed: Vec::new() };
         segment.sealed = self.key.seal(run, &segment.associated_data(), &mut self.entropy);
         segment
     }

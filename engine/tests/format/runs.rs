@@ -171,7 +171,7 @@ fn segment(list: &[LogRecord]) -> Segment {
         checkpoint: cbor::encode(&signed),
         key_epoch: 3,
         open_len: encoded.open_len as u32,
-        branch: false,
+        branch: None,
         sealed: Vec::new(),
     };
     segment.sealed = workspace_key().seal(&encoded.bytes, &segment.associated_data(), &mut Counting(0));

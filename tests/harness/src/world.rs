@@ -347,7 +347,8 @@ fn brief(control: &Control) -> String {
             format!("frontier {}", each.collect::<Vec<_>>().join(" "))
         }
         Control::Want { log, from, branch } => {
-            format!("want {}/{} from {from}, branch {}", log.device.short(), log.epoch.0, branch.is_some())
+            let root = branch.map_or_else(|| "held".to_owned(), |root| root.short());
+            format!("want {}/{} from {from}, root {root}", log.device.short(), log.epoch.0)
         }
         other => format!("{other:?}"),
     }
@@ -355,6 +356,6 @@ fn brief(control: &Control) -> String {
 
 fn brief_segment(segment: &Segment) -> String {
     let (log, end) = (segment.log, segment.first.plus(u64::from(segment.count)));
-    let mark = if segment.branch { ", branch" } else { "" };
+    let mark = if segment.branch.is_some() { ", branch" } else { "" };
     format!("{}/{} {}..{end}{mark}", log.device.short(), log.epoch.0, segment.first)
 }

@@ -55,7 +55,7 @@ pub(crate) fn segment(log: LogId, first: u64, size: usize) -> Segment {
         checkpoint: vec![5; 100],
         key_epoch: 1,
         open_len: 10,
-        branch: false,
+        branch: None,
         sealed: vec![first as u8; size],
     }
 }
