@@ -117,6 +117,7 @@ impl From<CallError> for ApiError {
         match error {
             CallError::Write(error) => Self::of_write(&error),
             CallError::Commit(error) => Self::of_store(&error),
+            interrupted @ CallError::Interrupted => Self::internal(chain(&interrupted)),
         }
     }
 }

@@ -21,8 +21,8 @@ pub struct Shared {
 struct Inner {
     engine: Mutex<Engine>,
     queue: Mutex<Queue>,
-    /// Signalled when a leader is done: answers are there, there is room, and somebody else may lead.
-    turn: Condvar,
+    /// Signalled when requests left a full queue.
+    room: Condvar,
     listener: Mutex<Option<Listener>>,
 }
 
@@ -35,21 +35,53 @@ struct Queue {
 
 struct Waiting {
     request: WriteRequest,
-    answer: Arc<Answer>,
+    caller: Arc<Caller>,
 }
 
-/// The lead, given up also when its holder panics: the others must not wait for ever.
+/// One caller who waits. Each is woken alone, when there is something for it.
+#[derive(Default)]
+struct Caller {
+    news: Mutex<Option<News>>,
+    told: Condvar,
+}
+
+/// What a caller waits for.
+enum News {
+    /// Its answer.
+    Answer(Result<Written, CallError>),
+    /// Its turn to lead.
+    Lead,
+}
+
+impl Caller {
+    fn tell(&self, news: News) {
+        *held(&self.news) = Some(news);
+        self.told.notify_one();
+    }
+
+    fn wait(&self) -> News {
+        let mut news = held(&self.news);
+        loop {
+            match news.take() {
+                Some(news) => return news,
+                None => news = self.told.wait(news).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// The lead, handed on also when its holder panics: the others must not wait for ever.
 struct Lead<'a>(&'a Inner);
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        held(&self.0.queue).led = false;
-        self.0.turn.notify_all();
+        let mut queue = held(&self.0.queue);
+        match queue.waiting.front() {
+            Some(next) => next.caller.tell(News::Lead),
+            None => queue.led = false,
+        }
     }
 }
-
-#[derive(Default)]
-struct Answer(Mutex<Option<Result<Written, CallError>>>);
 
 /// Why a call through [`Shared`] failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,6 +92,9 @@ pub enum CallError {
     /// The commit failed; nothing of it happened.
     #[error("{0}")]
     Commit(Arc<crate::store::StoreError>),
+    /// The engine broke off in the middle, so that nobody knows whether the call happened.
+    #[error("the write was broken off; look whether it is there before asking again")]
+    Interrupted,
 }
 
 impl std::fmt::Debug for Shared {
@@ -80,7 +115,7 @@ impl Shared {
         let inner = Inner {
             engine: Mutex::new(engine),
             queue: Mutex::new(Queue::default()),
-            turn: Condvar::new(),
+            room: Condvar::new(),
             listener: Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
@@ -111,53 +146,69 @@ impl Shared {
     /// # Errors
     /// The engine's refusal, or the commit's failure.
     pub fn write(&self, request: WriteRequest, now: impl Fn() -> UnixMicros) -> Result<Written, CallError> {
-        let answer = Arc::new(Answer::default());
+        let caller = Arc::new(Caller::default());
         let mut queue = held(&self.inner.queue);
         while queue.waiting.len() >= limits::WRITER_QUEUE {
-            queue = self.inner.turn.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self.inner.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        queue.waiting.push_back(Waiting { request, answer: Arc::clone(&answer) });
-        // Wait for the answer or for the lead, never for the engine: whoever was answered would else have to queue
-        // for it again, behind callers that are already back with their next request.
-        while queue.led {
-            queue = self.inner.turn.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            if let Some(answer) = held(&answer.0).take() {
+        queue.waiting.push_back(Waiting { request, caller: Arc::clone(&caller) });
+        let leads = !std::mem::replace(&mut queue.led, true);
+        drop(queue);
+        if !leads {
+            // For the answer or for the lead, never for the engine: whoever was answered would else have to queue
+            // for it again, behind callers that are already back with their next request.
+            if let News::Answer(answer) = caller.wait() {
                 return answer;
             }
         }
-        queue.led = true;
-        drop(queue);
         let lead = Lead(&self.inner);
         let events = self.carry_out(&now);
         drop(lead);
         self.tell(&events);
-        let answered = held(&answer.0).take();
-        answered.unwrap_or_else(|| {
-            // Every drained request is answered; this is for the compiler.
-            Err(CallError::Write(Arc::new(WriteError::Grant)))
-        })
+        match caller.wait() {
+            News::Answer(answer) => answer,
+            // The lead is handed to callers in the queue only, and this one has left it.
+            News::Lead => Err(CallError::Interrupted),
+        }
     }
 
     /// Carries out everything that waits, in one commit.
     fn carry_out(&self, now: &impl Fn() -> UnixMicros) -> Vec<Event> {
         let mut engine = held(&self.inner.engine);
         let waiting: Vec<Waiting> = held(&self.inner.queue).waiting.drain(..).collect();
-        let (requests, answers): (Vec<WriteRequest>, Vec<Arc<Answer>>) =
-            waiting.into_iter().map(|waiting| (waiting.request, waiting.answer)).unzip();
+        self.inner.room.notify_all();
+        let (requests, callers): (Vec<WriteRequest>, VecDeque<Arc<Caller>>) =
+            waiting.into_iter().map(|waiting| (waiting.request, waiting.caller)).unzip();
+        let mut owed = Owed(callers);
         match engine.write(&requests, now()) {
             Ok((results, events)) => {
-                for (answer, result) in answers.iter().zip(results) {
-                    *held(&answer.0) = Some(result.map_err(|error| CallError::Write(Arc::new(error))));
+                for result in results {
+                    owed.pay(result.map_err(|error| CallError::Write(Arc::new(error))));
                 }
                 events
             }
             Err(error) => {
                 let error = Arc::new(error);
-                for answer in answers {
-                    *held(&answer.0) = Some(Err(CallError::Commit(Arc::clone(&error))));
-                }
+                while owed.pay(Err(CallError::Commit(Arc::clone(&error)))) {}
                 Vec::new()
             }
         }
+    }
+}
+
+/// Callers whose requests are being carried out: none of them is left without an answer, not by a panic either.
+struct Owed(VecDeque<Arc<Caller>>);
+
+impl Owed {
+    /// Answers the next of them; false when there is none.
+    fn pay(&mut self, answer: Result<Written, CallError>) -> bool {
+        let next = self.0.pop_front();
+        next.map(|caller| caller.tell(News::Answer(answer))).is_some()
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        while self.pay(Err(CallError::Interrupted)) {}
     }
 }

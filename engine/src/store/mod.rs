@@ -15,7 +15,7 @@ pub use batch::Batch;
 pub use location::Location;
 
 use location::Opener;
-use redb::{Database, Durability, ReadableDatabase};
+use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase};
 use seal::SealKey;
 use std::fmt;
 use std::ops::Bound;
@@ -253,11 +253,7 @@ impl Store {
     /// # Errors
     /// When the table cannot be read.
     pub fn count(&self, table: Table) -> Result<u64, StoreError> {
-        let error = |source: redb::Error| StoreError::Read { table: table.name(), source: Box::new(source) };
-        let database = self.database()?;
-        let transaction = database.begin_read().map_err(|e| error(e.into()))?;
-        let open = transaction.open_table(table.definition()).map_err(|e| error(e.into()))?;
-        redb::ReadableTableMetadata::len(&open).map_err(|e| error(e.into()))
+        self.read(table, |open| Ok(redb::ReadableTableMetadata::len(open)?))
     }
 
     /// The last value at or before `key` whose key begins with `prefix`.
@@ -296,9 +292,10 @@ impl Store {
     }
 
     fn write(&mut self, batch: Batch, make: &[Table], durability: Durability) -> Result<(), StoreError> {
-        let result = self.try_write(batch, make, durability);
+        let result = unbroken(|| self.try_write(batch, make, durability))
+            .unwrap_or_else(|broken| Err(StoreError::Commit { source: Box::new(broken) }));
         if result.is_err() {
-            *self.held() = None;
+            self.close();
         }
         result
     }
@@ -346,14 +343,22 @@ impl Store {
         let Some(database) = held.as_mut().and_then(Arc::get_mut) else {
             return Err(error(redb::Error::DatabaseClosed));
         };
-        // A damaged file can make redb panic; that must not take the report along.
-        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| database.check_integrity()));
+        let checked = unbroken(|| database.check_integrity());
+        drop(held);
         match checked {
             Ok(result) => result.map_err(|e| error(e.into())),
-            Err(_) => {
-                *held = None;
-                Err(error(redb::Error::Corrupted("redb could not finish checking it".to_owned())))
+            Err(broken) => {
+                self.close();
+                Err(error(broken))
             }
+        }
+    }
+
+    /// Lets go of the database, to be opened again when it is next needed.
+    fn close(&self) {
+        let database = self.held().take();
+        if let Err(error) = unbroken(|| drop(database)) {
+            tracing::warn!(%error, place = self.place, "the database file was not closed in order");
         }
     }
 
@@ -373,14 +378,26 @@ impl Store {
     }
 
     fn raw(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let error = |source: redb::Error| StoreError::Read { table: table.name(), source: Box::new(source) };
-        let database = self.database()?;
-        let transaction = database.begin_read().map_err(|e| error(e.into()))?;
-        match transaction.open_table(table.definition()) {
-            Ok(open) => Ok(open.get(key).map_err(|e| error(e.into()))?.map(|value| value.value().to_vec())),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(e) => Err(error(e.into())),
+        let read = self.read(table, |open| Ok(open.get(key)?.map(|value| value.value().to_vec())));
+        match read {
+            Err(StoreError::Read { source, .. }) if matches!(*source, redb::Error::TableDoesNotExist(_)) => {
+                Ok(None)
+            }
+            read => read,
         }
+    }
+
+    /// Reads from one table, in a transaction of its own.
+    fn read<T>(
+        &self,
+        table: Table,
+        read: impl FnOnce(&ReadOnlyTable<&'static [u8], &'static [u8]>) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let database = self.database()?;
+        let read = || read(&database.begin_read()?.open_table(table.definition())?);
+        unbroken(read)
+            .and_then(|result| result)
+            .map_err(|source| StoreError::Read { table: table.name(), source: Box::new(source) })
     }
 
     fn scan(
@@ -391,18 +408,16 @@ impl Store {
         backwards: bool,
         mut visit: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        let error = |source: redb::Error| StoreError::Read { table: table.name(), source: Box::new(source) };
-        let database = self.database()?;
-        let transaction = database.begin_read().map_err(|e| error(e.into()))?;
-        let open = transaction.open_table(table.definition()).map_err(|e| error(e.into()))?;
-        let mut rows = open.range::<&[u8]>((from, to)).map_err(|e| error(e.into()))?;
-        while let Some(row) = if backwards { rows.next_back() } else { rows.next() } {
-            let (key, value) = row.map_err(|e| error(e.into()))?;
-            if !visit(key.value(), value.value()) {
-                break;
+        self.read(table, |open| {
+            let mut rows = open.range::<&[u8]>((from, to))?;
+            while let Some(row) = if backwards { rows.next_back() } else { rows.next() } {
+                let (key, value) = row?;
+                if !visit(key.value(), value.value()) {
+                    break;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn unseal(&self, table: Table, key: &[u8], value: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -416,12 +431,16 @@ impl Store {
     }
 }
 
+/// Runs something in redb. A damaged file can make it panic, anywhere: that is an error here, as any other damage.
+fn unbroken<T>(run: impl FnOnce() -> T) -> Result<T, redb::Error> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+        .map_err(|_| redb::Error::Corrupted("redb broke off".to_owned()))
+}
+
 fn open_database(opener: &Opener, place: &str) -> Result<Database, StoreError> {
-    // A damaged file can make redb panic while it opens.
-    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| opener()));
     let damaged =
-        || redb::DatabaseError::Storage(redb::StorageError::Corrupted("redb could not open it".to_owned()));
-    match opened.unwrap_or_else(|_| Err(damaged())) {
+        |_| redb::DatabaseError::Storage(redb::StorageError::Corrupted("redb could not open it".to_owned()));
+    match unbroken(|| opener()).map_err(damaged).and_then(|opened| opened) {
         Ok(database) => Ok(database),
         Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::Busy { place: place.to_owned() }),
         Err(source) => {

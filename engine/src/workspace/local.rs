@@ -263,9 +263,8 @@ impl Engine {
             self.admit_local(stage, request, &rules, &question, operation)?
         };
         let (actor, time_seconds) = (self.change_actor(stage), (time.0 / 1_000_000) as i64);
-        let Some(staged) = self.staged_object(stage, &key_of(&row))? else {
-            return Err(WriteError::NotFound(object.clone()));
-        };
+        let key = key_of(&row);
+        let staged = self.stage_object(stage, row)?;
         let change = document::apply(&mut staged.document, edit, actor, time_seconds, &manifest)?;
         let Some(change) = change else {
             // Nothing differs: no entry, but the call and its permission are on record.
@@ -292,7 +291,7 @@ impl Engine {
             (change.hash, change.bytes.len()),
             base,
         );
-        self.log_change(stage, log, entry, (change.bytes, proof), key_of(&row));
+        self.log_change(stage, log, entry, (change.bytes, proof), key);
         Ok(done(operation, Some(object.clone()), heads))
     }
 
@@ -378,8 +377,9 @@ impl Engine {
 
     /// The one life of an object that may be written to.
     fn writable(&self, stage: &Stage, object: &ObjectId) -> Result<ObjectRow, WriteError> {
-        let staged =
-            stage.objects.values().find(|staged| staged.row.object == *object).map(|s| s.row.clone());
+        let from = (object.clone(), Incarnation([0; 32]));
+        let staged = stage.objects.range(from..).next().filter(|(key, _)| key.0 == *object);
+        let staged = staged.map(|(_, staged)| staged.row.clone());
         let mut lives = self.object_lives(object)?;
         if lives.len() > 1 {
             return Err(WriteError::Ambiguous(object.clone()));

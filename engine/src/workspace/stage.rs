@@ -8,13 +8,14 @@ use super::cache::{self, Loaded};
 use super::{Engine, Event, LogState, ObjectKey};
 use crate::log::LogRecord;
 use crate::store::rows::{
-    self, AdmittedChange, GovernanceRow, LogKind, LogRow, PartRow, PendingRow, RunRow, append_changes,
+    AdmittedChange, GovernanceRow, LogKind, LogRow, ObjectRow, PartRow, PendingRow, RunRow, append_changes,
     replace_parts,
 };
 use crate::store::tables::{LogNo, Table, key};
 use crate::store::{Batch, StoreError};
 use crate::{document, ledger};
 use automerge::Automerge;
+use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use syncd_evidence::merkle::leaf_hash;
@@ -29,14 +30,14 @@ const COMPACT_PARTS: u32 = 256;
 /// A tail of fewer parts is never compacted: a snapshot of one or few changes saves nothing.
 const COMPACT_FROM: u32 = 8;
 /// A tail below this is never compacted: reading it costs less than writing a snapshot.
-const COMPACT_BYTES: u64 = 8 << 10;
+const COMPACT_BYTES: u64 = 512;
 
 /// Decisions one record names: what fits into its data.
 const DECISIONS_A_RECORD: usize = 100;
 
 /// A document on the stage.
 pub(crate) struct StagedObject {
-    pub(crate) row: rows::ObjectRow,
+    pub(crate) row: ObjectRow,
     pub(crate) document: Automerge,
     pub(crate) is_new: bool,
     pub(crate) admitted: Vec<AdmittedChange>,
@@ -129,7 +130,7 @@ impl Engine {
     }
 
     pub(super) fn staged_log_mut<'s>(&self, stage: &'s mut Stage, no: LogNo) -> Option<&'s mut LogState> {
-        if let std::collections::btree_map::Entry::Vacant(e) = stage.logs.entry(no) {
+        if let Place::Vacant(e) = stage.logs.entry(no) {
             e.insert(self.logs.get(&no)?.clone());
         }
         stage.logs.get_mut(&no)
@@ -311,23 +312,36 @@ impl Engine {
         stage: &'s mut Stage,
         object: &ObjectKey,
     ) -> Result<Option<&'s mut StagedObject>, StoreError> {
-        if !stage.objects.contains_key(object) {
-            let Some(row) = self.object_row(object)? else { return Ok(None) };
-            let document = match self.cache.take(object) {
-                Some(loaded) => loaded.document,
-                None => self.load_document(&row)?,
-            };
-            let staged = StagedObject {
-                row,
-                document,
-                is_new: false,
-                admitted: Vec::new(),
-                remote: false,
-                row_changed: false,
-            };
-            stage.objects.insert(object.clone(), staged);
+        if stage.objects.contains_key(object) {
+            return Ok(stage.objects.get_mut(object));
         }
-        Ok(stage.objects.get_mut(object))
+        let Some(row) = self.object_row(object)? else { return Ok(None) };
+        self.stage_object(stage, row).map(Some)
+    }
+
+    /// As [`Engine::staged_object`], for a caller who has just read the object's row.
+    pub(crate) fn stage_object<'s>(
+        &mut self,
+        stage: &'s mut Stage,
+        row: ObjectRow,
+    ) -> Result<&'s mut StagedObject, StoreError> {
+        match stage.objects.entry((row.object.clone(), row.incarnation)) {
+            Place::Occupied(staged) => Ok(staged.into_mut()),
+            Place::Vacant(place) => {
+                let document = match self.cache.take(place.key()) {
+                    Some(loaded) => loaded.document,
+                    None => self.load_document(&row)?,
+                };
+                Ok(place.insert(StagedObject {
+                    row,
+                    document,
+                    is_new: false,
+                    admitted: Vec::new(),
+                    remote: false,
+                    row_changed: false,
+                }))
+            }
+        }
     }
 
     /// Makes everything on the stage durable and visible, or nothing.
