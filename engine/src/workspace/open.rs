@@ -1,7 +1,7 @@
 //! Making, joining and opening a workspace. Opening loads no document: it reads the logs' rows, the governance
 //! chain and what waits.
 
-use super::cache::{CACHE_BYTES, Cache};
+use super::cache::Cache;
 use super::identity::Identity;
 use super::intent::{Intent, WriteRequest};
 use super::judge;
@@ -236,7 +236,7 @@ impl Engine {
             pending: BTreeMap::new(),
             decisions_stored: HashSet::new(),
             said_seen: BTreeMap::new(),
-            cache: Cache::new(CACHE_BYTES),
+            cache: Cache::new(),
             next_document: 0,
             objects: 0,
             session_logged: false,
@@ -373,7 +373,7 @@ impl Engine {
         self.pending.clear();
         self.decisions_stored.clear();
         self.said_seen.clear();
-        self.cache = Cache::new(CACHE_BYTES);
+        self.cache = Cache::new();
         self.chain = Chain::default();
         // A new session is drawn before the next write: the old one may or may not be logged.
         self.session_logged = false;
