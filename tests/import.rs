@@ -75,6 +75,27 @@ fn a_large_text_takes_the_place_of_bytes() {
     assert!(text_of(&ada, "a") == Some(text), "another text");
 }
 
+/// As large as one change may be: two devices that import it apart make the same object and not the text twice.
+#[test]
+fn a_text_that_fits_a_birth_is_the_same_object_on_two_devices() {
+    let (ada, bob) = (Device::new(), Device::new());
+    let daemon = ada.up();
+    let ticket = ada.run(&["invite"]).ok()["ticket"].as_str().unwrap().to_owned();
+    bob.run(&["join", &ticket]).ok();
+    // Of the longest code points, so that its bytes fit too.
+    let text = "𝕊𝕪𝕟𝕔\n".repeat((limits::CHANGE_OPS as usize - 64) / 5);
+    for device in [&ada, &bob] {
+        device.file("a.txt", &text);
+        assert_eq!(import(device, "a.txt")["imported"], 1);
+    }
+    bob.run(&["sync"]).ok();
+    for device in [&ada, &bob] {
+        assert!(text_of(device, "a.txt").as_ref() == Some(&text), "another text");
+        assert_eq!(import(device, "a.txt")["skipped"], 1);
+    }
+    assert_eq!(daemon.stop(), 0);
+}
+
 /// Three bytes to the code point: three megabytes, and as many operations as an object may have.
 #[test]
 fn three_megabytes_come_in_and_arrive_at_a_peer() {

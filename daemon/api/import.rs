@@ -6,7 +6,8 @@
 //!
 //! A text that is too large for one change comes in by several: the object with the beginning, then the rest. They are
 //! operations of their own, so whoever syncs in between sees the beginning; an import that was interrupted goes on
-//! where it stopped when it is repeated, since it writes the difference.
+//! where it stopped when it is repeated, since it writes the difference. Two devices that import one such file while they
+//! are apart share its beginning, and each adds its own rest: importing it once more takes the second one out.
 
 use super::write::Who;
 use super::{ApiError, Reply, Workspace};
