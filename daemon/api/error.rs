@@ -208,7 +208,11 @@ impl ApiError {
     fn of_edit(error: &EditError, message: String) -> Self {
         match error {
             EditError::TooManyOps | EditError::TooManyBytes { .. } | EditError::TooDeep { .. } => {
-                Self::failed("too_large", message, "split it into smaller objects or edits")
+                Self::failed(
+                    "too_large",
+                    message,
+                    "split it into smaller objects or edits; `import` takes a large text in, by several operations",
+                )
             }
             EditError::Library(_) | EditError::Lost => Self::internal(message),
             _ => Self::failed(

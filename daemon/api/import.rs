@@ -3,17 +3,29 @@
 //! A file's object id is derived from its path, so that finding it again takes one look-up however many files there
 //! are, and two devices that import the same file make the same object instead of two. An object that was deleted
 //! does not come back; its file gets the next id derived from the path.
+//!
+//! A text that is too large for one change comes in by several: the object with the beginning, then the rest. They are
+//! operations of their own, so whoever syncs in between sees the beginning; an import that was interrupted goes on
+//! where it stopped when it is repeated, since it writes the difference. Two devices that import one such file while they
+//! are apart share its beginning, and each adds its own rest: importing it once more takes the second one out.
 
 use super::write::Who;
 use super::{ApiError, Reply, Workspace};
 use crate::os;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use syncd_engine::{Edit, Engine, Intent, WriteRequest};
-use syncd_schema::{Collection, ObjectId, ObjectState, domain};
+use syncd_engine::document::{operations, text_start, text_steps};
+use syncd_engine::{Edit, Engine, Intent};
+use syncd_schema::{Collection, ObjectId, ObjectState, domain, limits};
 
 /// The collection that files go to.
 const FILES: &str = "files";
+
+/// Where its objects hold their texts.
+const TEXT: &str = "/text";
+
+/// Operations of an object beside its text's: its members, and the text itself.
+const AROUND: u64 = 16;
 
 /// A file as it comes in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +58,18 @@ impl Content {
 
 /// What is to be done about a file.
 enum Plan {
-    Create(ObjectId),
-    Change(ObjectId, Edit),
+    Create(ObjectId, Value, Vec<Edit>),
+    Change(ObjectId, Vec<Edit>),
     Nothing,
+    /// It cannot be taken in.
+    Refuse(ApiError),
+}
+
+/// A file of which something is written: how many requests it takes, and whether its object is there already.
+struct Wanted {
+    path: String,
+    requests: usize,
+    is_new: bool,
 }
 
 /// Takes files in, all of them in as few commits as they fit. One that fails does not stop the others.
@@ -56,39 +77,44 @@ pub(super) fn import(workspace: &Workspace, who: &Who, files: Vec<FileIn>) -> Re
     let collection: Collection =
         FILES.parse().map_err(|_| ApiError::internal("the collection has no name"))?;
     let (mut imported, mut updated, mut skipped, mut failed) = (0_u64, 0_u64, 0_u64, Vec::new());
-    let (results, events) = workspace.shared.with(|engine| -> Result<_, ApiError> {
-        let (mut requests, mut wanted): (Vec<WriteRequest>, Vec<(String, bool)>) = (Vec::new(), Vec::new());
+    let (wanted, answers, events) = workspace.shared.with(|engine| -> Result<_, ApiError> {
+        let (mut requests, mut wanted) = (Vec::new(), Vec::new());
         for file in files {
-            let (path, is_new) = (file.path.clone(), true);
-            match plan(engine, &file)? {
-                Plan::Nothing => skipped += 1,
-                Plan::Create(object) => {
-                    let (field, content) = file.content.field();
-                    let value = json!({ "path": file.path, field: content });
-                    requests.push(who.wants(Intent::Put {
-                        collection: collection.clone(),
-                        object: Some(object),
-                        value,
-                    }));
-                    wanted.push((path, is_new));
+            let before = requests.len();
+            let (object, edits, is_new) = match plan(engine, &file)? {
+                Plan::Nothing => {
+                    skipped += 1;
+                    continue;
                 }
-                Plan::Change(object, edit) => {
-                    requests.push(who.wants(Intent::Edit { object, base: None, edit }));
-                    wanted.push((path, !is_new));
+                Plan::Refuse(error) => {
+                    failed.push(failure(&file.path, &error));
+                    continue;
                 }
-            }
+                Plan::Create(object, value, edits) => {
+                    let (collection, created) = (collection.clone(), Some(object.clone()));
+                    requests.push(who.wants(Intent::Put { collection, object: created, value }));
+                    (object, edits, true)
+                }
+                Plan::Change(object, edits) => (object, edits, false),
+            };
+            let edit = |edit| Intent::Edit { object: object.clone(), base: None, edit };
+            requests.extend(edits.into_iter().map(|step| who.wants(edit(step))));
+            wanted.push(Wanted { path: file.path, requests: requests.len() - before, is_new });
         }
         let (answers, events) = engine.write(&requests, os::now())?;
-        Ok((wanted.into_iter().zip(answers).collect::<Vec<_>>(), events))
+        Ok((wanted, answers, events))
     })?;
     workspace.shared.tell(&events);
-    for ((path, is_new), result) in results {
-        match result {
-            Ok(_) => {
+    let mut answers = answers.into_iter();
+    for file in wanted {
+        // What follows a failed step fails for want of it, so the first error is the reason.
+        let failures = answers.by_ref().take(file.requests).filter_map(Result::err).collect::<Vec<_>>();
+        match failures.first() {
+            None => {
                 imported += 1;
-                updated += u64::from(!is_new);
+                updated += u64::from(!file.is_new);
             }
-            Err(error) => failed.push(failure(&path, &ApiError::of_write(&error))),
+            Some(error) => failed.push(failure(&file.path, &ApiError::of_write(error))),
         }
     }
     Ok(json!({ "imported": imported, "updated": updated, "skipped": skipped, "failed": failed }))
@@ -103,32 +129,93 @@ fn plan(engine: &mut Engine, file: &FileIn) -> Result<Plan, ApiError> {
     let mut generation = 0_u32;
     loop {
         let object = object_id(&file.path, generation)?;
-        let Some(view) = engine.get(&object)? else { return Ok(Plan::Create(object)) };
+        let Some(view) = engine.get(&object)? else { return Ok(create(object, file)) };
         if view.state != ObjectState::Tombstoned {
-            return Ok(change(object, &view.value, &file.content));
+            let held = engine.with_object(&object, operations)?.unwrap_or_default();
+            return Ok(change(object, &view.value, &file.content, held));
         }
         generation += 1;
     }
 }
 
+/// What makes the file's object.
+fn create(object: ObjectId, file: &FileIn) -> Plan {
+    let (field, content) = file.content.field();
+    let (start, edits) = match &file.content {
+        Content::Text(text) => {
+            if let Some(error) = too_large(text, 0, code_points(text)) {
+                return Plan::Refuse(error);
+            }
+            let start = text_start(text);
+            (start, text_steps(TEXT, start, text))
+        }
+        Content::Bytes(_) => (content.as_str(), Vec::new()),
+    };
+    Plan::Create(object, json!({ "path": file.path, field: start }), edits)
+}
+
 /// What turns the object into the file, if anything.
-fn change(object: ObjectId, value: &Value, content: &Content) -> Plan {
+fn change(object: ObjectId, value: &Value, content: &Content, held_ops: u64) -> Plan {
     let held = |field: &str| value.get(field).and_then(Value::as_str);
     let (field, new) = content.field();
     match (content, held("text"), held("bytes")) {
         (_, text, bytes) if held(field) == Some(new.as_str()) && (text.is_none() || bytes.is_none()) => {
             Plan::Nothing
         }
-        (Content::Text(text), Some(_), None) => {
-            Plan::Change(object, Edit::SetText { path: "/text".to_owned(), text: text.clone() })
+        (Content::Text(text), Some(old), None) => {
+            let edits = text_steps(TEXT, old, text);
+            match too_large(text, held_ops, inserted(&edits)) {
+                Some(error) => Plan::Refuse(error),
+                None => Plan::Change(object, edits),
+            }
         }
         (Content::Text(text), ..) => {
-            Plan::Change(object, Edit::MergePatch(json!({ "text": text, "bytes": null })))
+            if let Some(error) = too_large(text, held_ops, code_points(text)) {
+                return Plan::Refuse(error);
+            }
+            let start = text_start(text);
+            let mut edits = vec![Edit::MergePatch(json!({ "text": start, "bytes": null }))];
+            edits.extend(text_steps(TEXT, start, text));
+            Plan::Change(object, edits)
         }
         (Content::Bytes(bytes), ..) => {
-            Plan::Change(object, Edit::MergePatch(json!({ "bytes": bytes, "text": null })))
+            Plan::Change(object, vec![Edit::MergePatch(json!({ "bytes": bytes, "text": null }))])
         }
     }
+}
+
+/// Every code point of a text is an operation, and one that was deleted still is one: what was there before counts.
+fn too_large(text: &str, held: u64, added: u64) -> Option<ApiError> {
+    let limit = limits::DOCUMENT_OPS;
+    if held.saturating_add(added).saturating_add(AROUND) <= limit {
+        return None;
+    }
+    let chars = code_points(text);
+    let message = if held == 0 {
+        format!(
+            "a text of {chars} code points is too large: an object holds {limit} operations (DOCUMENT_OPS)"
+        )
+    } else {
+        format!(
+            "a text of {chars} code points, {added} of them new, is too large for an object that has {held} \
+             operations of {limit} (DOCUMENT_OPS)"
+        )
+    };
+    Some(ApiError::failed("too_large", message, "split the file, or leave it out"))
+}
+
+fn code_points(text: &str) -> u64 {
+    text.chars().count() as u64
+}
+
+/// How many code points the edits write at most.
+fn inserted(edits: &[Edit]) -> u64 {
+    let of_edit = |edit: &Edit| match edit {
+        Edit::SetText { text, .. } => code_points(text),
+        Edit::Splices { splices, .. } => splices.iter().map(|(_, _, text)| code_points(text)).sum(),
+        _ => 0,
+    };
+    edits.iter().map(of_edit).sum()
 }
 
 /// The id of the object for a path: a hash, since paths are longer than ids and may hold what ids may not.
@@ -147,11 +234,32 @@ mod tests {
         let id = || object_id("a/b", 0).unwrap();
         let text = |text: &str| Content::Text(text.to_owned());
         let held = json!({ "path": "a/b", "text": "one" });
-        assert!(matches!(change(id(), &held, &text("one")), Plan::Nothing));
-        assert!(matches!(change(id(), &held, &text("two")), Plan::Change(_, Edit::SetText { .. })));
+        let one = |plan: Plan| match plan {
+            Plan::Change(_, edits) => <[Edit; 1]>::try_from(edits).unwrap(),
+            _ => panic!("no change"),
+        };
+        assert!(matches!(change(id(), &held, &text("one"), 5), Plan::Nothing));
+        assert!(matches!(one(change(id(), &held, &text("two"), 5)), [Edit::SetText { .. }]));
         let bytes = Content::Bytes("/w==".to_owned());
-        assert!(matches!(change(id(), &held, &bytes), Plan::Change(_, Edit::MergePatch(_))));
+        assert!(matches!(one(change(id(), &held, &bytes, 5)), [Edit::MergePatch(_)]));
         assert_ne!(object_id("a/b", 0).unwrap(), object_id("a/b", 1).unwrap());
         assert_ne!(object_id("a/b", 0).unwrap(), object_id("a/c", 0).unwrap());
+    }
+    #[test]
+    fn a_text_may_fill_an_object_and_no_more() {
+        let most = (limits::DOCUMENT_OPS - AROUND) as usize;
+        let file = |count: usize| FileIn { path: "a".into(), content: Content::Text("x".repeat(count)) };
+        let plan = create(object_id("a", 0).unwrap(), &file(most));
+        let Plan::Create(_, value, edits) = plan else { panic!("it fits") };
+        let start = code_points(value["text"].as_str().unwrap());
+        assert_eq!(start + inserted(&edits), most as u64);
+        let Plan::Refuse(error) = create(object_id("a", 0).unwrap(), &file(most + 1)) else {
+            panic!("refused")
+        };
+        assert!(error.message.contains("DOCUMENT_OPS"), "{error}");
+        // What was deleted still counts.
+        let held = json!({ "path": "a", "text": "one" });
+        let plan = change(object_id("a", 0).unwrap(), &held, &file(1000).content, limits::DOCUMENT_OPS - 500);
+        assert!(matches!(plan, Plan::Refuse(_)));
     }
 }

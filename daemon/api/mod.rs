@@ -29,6 +29,7 @@ use syncd_schema::{
 };
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
+use tracing::{Instrument, Span, field};
 
 /// An answer: what the command prints, or why it failed.
 pub type Reply = Result<Value, ApiError>;
@@ -169,6 +170,62 @@ impl Request {
                 | Self::Serve { .. }
         )
     }
+
+    /// What is asked, in a word.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Put { .. } => "put",
+            Self::Edit { .. } => "edit",
+            Self::Get { .. } => "get",
+            Self::List { .. } => "list",
+            Self::History { .. } => "history",
+            Self::Delete { .. } => "delete",
+            Self::Import { .. } => "import",
+            Self::Ops { .. } => "ops",
+            Self::Op { .. } => "op",
+            Self::Explain { .. } => "explain",
+            Self::PolicyShow => "policy_show",
+            Self::EvidenceList => "evidence_list",
+            Self::EvidenceVerify => "evidence_verify",
+            Self::Checkpoint => "checkpoint",
+            Self::Devices => "devices",
+            Self::Invite { .. } => "invite",
+            Self::Confirm { .. } => "confirm",
+            Self::Sync { .. } => "sync",
+            Self::Serve { .. } => "serve",
+        }
+    }
+
+    /// The object it names.
+    const fn object(&self) -> Option<&ObjectId> {
+        match self {
+            Self::Put { object, .. } => object.as_ref(),
+            Self::Edit { object, .. }
+            | Self::Get { object }
+            | Self::History { object }
+            | Self::Delete { object } => Some(object),
+            _ => None,
+        }
+    }
+
+    /// What the log says of it: who asks what about which object, and never a value, a path or a text.
+    fn span(&self, actor: &Actor) -> Span {
+        let span = tracing::info_span!(
+            "request",
+            kind = self.word(),
+            %actor,
+            object = field::Empty,
+            operation = field::Empty
+        );
+        if let Some(object) = self.object() {
+            span.record("object", field::display(object));
+        }
+        if let Self::Op { operation } = self {
+            span.record("operation", field::display(operation));
+        }
+        span
+    }
 }
 
 /// An open workspace, and what is known around it.
@@ -189,14 +246,38 @@ pub struct Workspace {
 /// # Errors
 /// When it is refused or fails; nothing was changed then.
 pub async fn handle(workspace: &Arc<Workspace>, call: Call, progress: Progress) -> Reply {
+    let span = call.request.span(&call.actor);
+    // What the caller did not name, the answer does.
+    let unknown = if call.request.object().is_some() { &["operation"][..] } else { &["object", "operation"] };
+    let reply = carry_out(workspace, call, progress).instrument(span.clone()).await;
+    span.in_scope(|| match &reply {
+        Ok(answer) => {
+            for name in unknown {
+                if let Some(id) = answer.get(name).and_then(Value::as_str) {
+                    span.record(*name, field::display(id));
+                }
+            }
+            tracing::debug!("answered");
+        }
+        // The code alone: a message may quote what was asked.
+        Err(error) => tracing::debug!(code = %error.code, exit = error.exit, "not carried out"),
+    });
+    reply
+}
+
+async fn carry_out(workspace: &Arc<Workspace>, call: Call, progress: Progress) -> Reply {
     match call.request {
         Request::Sync { peer } => sync(workspace, peer, &progress).await,
         Request::Confirm { ticket, code } => invite::confirm(workspace, ticket, code).await,
         Request::Serve { workspace: other } => serve(workspace, other).await,
         _ => {
-            let workspace = Arc::clone(workspace);
+            let (workspace, span) = (Arc::clone(workspace), Span::current());
             // The engine waits for the disk and for other callers; the network must not wait with it.
-            let done = tokio::task::spawn_blocking(move || at_once(&workspace, call, &progress)).await;
+            let done = tokio::task::spawn_blocking(move || {
+                let _entered = span.enter();
+                at_once(&workspace, call, &progress)
+            })
+            .await;
             done.unwrap_or_else(|_| Err(ApiError::internal("the request was not finished")))
         }
     }

@@ -13,6 +13,12 @@ use syncd_schema::limits;
 const BATCH_BYTES: usize = limits::CHANGE_BYTES;
 const BATCH_FILES: usize = 256;
 
+/// The longest text in bytes, if all its code points are long; how many code points it has is judged when it is read.
+const TEXT_BYTES: u64 = 4 * limits::DOCUMENT_OPS;
+
+/// The largest file that is not text: as base64, with its path, it must fit one change.
+const BYTES: usize = (limits::CHANGE_BYTES - (8 << 10)) / 4 * 3;
+
 /// A file that was found, and the path it will have.
 struct Found {
     place: PathBuf,
@@ -129,16 +135,23 @@ fn read_batch(found: &[Found], failed: &mut Vec<Value>) -> (Vec<FileIn>, usize) 
 
 fn read(place: &Path) -> Result<Content, String> {
     let mut bytes = Vec::new();
-    let limit = limits::CHANGE_BYTES as u64;
     let file = std::fs::File::open(place).map_err(|error| error.to_string())?;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > limit {
-        return Err(format!("it is larger than {limit} bytes"));
+    file.take(TEXT_BYTES + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > TEXT_BYTES {
+        let most = limits::DOCUMENT_OPS;
+        return Err(format!(
+            "it is larger than {TEXT_BYTES} bytes: an object holds {most} operations (DOCUMENT_OPS), and a text \
+             takes one for each code point"
+        ));
     }
-    Ok(match String::from_utf8(bytes) {
-        Ok(text) => Content::Text(text),
-        Err(error) => Content::Bytes(BASE64.encode(error.as_bytes())),
-    })
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Content::Text(text)),
+        Err(error) if error.as_bytes().len() > BYTES => Err(format!(
+            "it is not UTF-8 and larger than {BYTES} bytes: a change holds {} bytes (CHANGE_BYTES), in which it is written as base64",
+            limits::CHANGE_BYTES
+        )),
+        Err(error) => Ok(Content::Bytes(BASE64.encode(error.as_bytes()))),
+    }
 }
 
 fn failure(path: &Path, why: &str) -> Value {

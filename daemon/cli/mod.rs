@@ -113,8 +113,14 @@ fn report_panics() {
     }));
 }
 
+/// Who may write to the log: this program's crates, and the network libraries, which see only what is sealed. What
+/// others say of what they were handed can be a document's content, as Automerge does at level trace.
+const LOGGED: [&str; 6] = ["sourceos_syncd", "syncd_", "quinn", "rustls", "tokio", "mio"];
+
 fn log_to_stderr(verbose: u8) {
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::{EnvFilter, filter_fn};
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
     let default = match verbose {
         0 => "error",
         1 => "info",
@@ -123,10 +129,9 @@ fn log_to_stderr(verbose: u8) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // Whatever RUST_LOG asks for.
+    let ours = filter_fn(|about| LOGGED.iter().any(|name| about.target().starts_with(name)));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
     // Only a second subscriber in one process would fail.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi)
-        .try_init();
+    let _ = tracing_subscriber::registry().with(filter).with(ours).with(lines).try_init();
 }

@@ -13,6 +13,7 @@ use syncd_schema::WorkspaceId;
 use syncd_schema::ticket::Ticket;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
+use tracing::{Instrument, Span};
 use zeroize::Zeroizing;
 
 /// How long links may take to say goodbye.
@@ -93,6 +94,12 @@ pub(super) async fn stop(node: &Node, shared: &Shared) -> Result<(), ApiError> {
     Ok(block_in_place(|| shared.with(|engine| engine.flush()))?)
 }
 
+/// What the log says of everything that happens on behalf of this device.
+pub(super) fn span(shared: &Shared, id: &WorkspaceId) -> Span {
+    let device = shared.with(|engine| engine.device());
+    tracing::info_span!("device", device = %device.short(), workspace = %id.short())
+}
+
 /// Carries one call out with a node that lives as long as it.
 pub(super) async fn during(
     context: &Context,
@@ -101,15 +108,26 @@ pub(super) async fn during(
     call: &Call,
     progress: &Progress,
 ) -> Reply {
+    let span = span(&workspace.shared, id);
+    with_node(context, id, workspace, call, progress).instrument(span).await
+}
+
+async fn with_node(
+    context: &Context,
+    id: &WorkspaceId,
+    workspace: &Arc<Workspace>,
+    call: &Call,
+    progress: &Progress,
+) -> Reply {
     let shared = workspace.shared.clone();
     let node = start(context, id, &shared, None, Vec::new()).await?;
-    let with_node = Workspace {
+    let workspace = Workspace {
         shared: shared.clone(),
         net: Some(Arc::clone(&node)),
         addresses: workspace.addresses.clone(),
         moves: None,
     };
-    let reply = api::handle(&Arc::new(with_node), call.clone(), Arc::clone(progress)).await;
+    let reply = api::handle(&Arc::new(workspace), call.clone(), Arc::clone(progress)).await;
     stop(&node, &shared).await?;
     reply
 }

@@ -6,9 +6,9 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A bar that counts to a total that is told on the way.
+/// A bar that counts to a total that is told on the way; until then it is empty, not full.
 pub(super) fn bar(what: &'static str) -> ProgressBar {
-    let bar = hidden_without_person(ProgressBar::new(0));
+    let bar = hidden_without_person(ProgressBar::no_length());
     if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}") {
         bar.set_style(style);
     }

@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
+use tracing::Instrument;
 
 /// What ends the daemon in an orderly way.
 struct Signals {
@@ -76,6 +77,20 @@ async fn serve(
         "use that one, or stop it first",
     );
     let shared = Shared::new(context.open_store(&id, &taken).await?);
+    let span = network::span(&shared, &id);
+    work(context, args, id, shared, peers, signals, is_first).instrument(span).await
+}
+
+/// Serves a workspace that is open.
+async fn work(
+    context: &Context,
+    args: &Up,
+    id: WorkspaceId,
+    shared: Shared,
+    peers: Vec<Ticket>,
+    signals: &mut Signals,
+    is_first: bool,
+) -> Result<Option<WorkspaceId>, ApiError> {
     let device = shared.with(|engine| engine.device());
     let node = network::start(context, &id, &shared, args.listen, peers).await?;
     let mut events = node.subscribe();

@@ -8,6 +8,7 @@ use syncd_schema::DeviceId;
 use syncd_transport::{Purpose, backoff};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tracing::Instrument;
 
 /// When a device is next dialled, and after how many failures in a row.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +42,8 @@ pub(super) async fn dial(node: Arc<Node>) {
             let addresses: Vec<SocketAddr> = addresses.iter().filter_map(|text| text.parse().ok()).collect();
             under_way.push(device);
             let node = Arc::clone(&node);
-            dialling.spawn(async move { (device, dial_one(node, device, addresses).await) });
+            let dialled = async move { (device, dial_one(node, device, addresses).await) };
+            dialling.spawn(dialled.in_current_span());
         }
         // Without anything to dial, only a request or a lost link wakes this loop.
         let wake = next.unwrap_or_else(|| now + std::time::Duration::from_secs(3_600));

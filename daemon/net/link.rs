@@ -25,7 +25,7 @@ const LAST_WORD: std::time::Duration = std::time::Duration::from_secs(2);
 pub(super) async fn accept(node: Arc<Node>) {
     while let Some(incoming) = node.endpoint.accept().await {
         let node = Arc::clone(&node);
-        tokio::spawn(async move {
+        let served = async move {
             let link = match incoming.link().await {
                 Ok(link) => link,
                 Err(error) => {
@@ -37,7 +37,8 @@ pub(super) async fn accept(node: Arc<Node>) {
                 Purpose::Sync => drop(run(&node, link).await),
                 Purpose::Pair => pairing::invite(&node, link).await,
             }
-        });
+        };
+        tokio::spawn(served.in_current_span());
     }
 }
 
@@ -72,10 +73,10 @@ async fn converse(node: &Arc<Node>, link: &Link, session: &Arc<Mutex<Session>>) 
     };
     let (inputs, mut input) = mpsc::channel::<Input>(INPUTS);
     let mut tasks = JoinSet::new();
-    tasks.spawn(read_control(receiver, inputs.clone()));
-    tasks.spawn(read_logs(link.clone(), inputs));
+    tasks.spawn(read_control(receiver, inputs.clone()).in_current_span());
+    tasks.spawn(read_logs(link.clone(), inputs).in_current_span());
     let (controls, control_queue) = mpsc::unbounded_channel();
-    let control_task = tokio::spawn(write_control(sender, control_queue));
+    let control_task = tokio::spawn(write_control(sender, control_queue).in_current_span());
     let mut writer =
         Writer { link: link.clone(), controls: Some(controls), control_task, logs: BTreeMap::new() };
     let mut grew = node.grew.subscribe();
@@ -189,7 +190,7 @@ impl Writer {
                     let log = segment.log;
                     let queue = self.logs.entry(log).or_insert_with(|| {
                         let (queue, segments) = mpsc::unbounded_channel();
-                        tasks.spawn(write_log(self.link.clone(), log, segments));
+                        tasks.spawn(write_log(self.link.clone(), log, segments).in_current_span());
                         queue
                     });
                     let _ = queue.send(segment);
@@ -258,7 +259,9 @@ async fn read_logs(link: Link, inputs: mpsc::Sender<Input>) {
     let mut readers = JoinSet::new();
     loop {
         match acceptor.accept_log().await {
-            Ok(Some((_, receiver))) => drop(readers.spawn(read_log(receiver, inputs.clone()))),
+            Ok(Some((_, receiver))) => {
+                drop(readers.spawn(read_log(receiver, inputs.clone()).in_current_span()))
+            }
             Ok(None) => return,
             Err(error) => {
                 if link.close_reason().is_some() {

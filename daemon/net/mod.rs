@@ -23,6 +23,7 @@ use syncd_schema::ticket::Ticket;
 use syncd_schema::{DeviceId, ObjectId};
 use syncd_transport::{BindError, Endpoint, Identity, Link};
 use tokio::sync::{broadcast, watch};
+use tracing::Instrument;
 use zeroize::Zeroizing;
 
 /// How long `sync` waits for a peer to answer at all.
@@ -244,9 +245,9 @@ impl Node {
                 node.heard(events);
             }
         }));
-        tokio::spawn(link::accept(Arc::clone(&node)));
+        tokio::spawn(link::accept(Arc::clone(&node)).in_current_span());
         if config.dial {
-            tokio::spawn(dial::dial(Arc::clone(&node)));
+            tokio::spawn(dial::dial(Arc::clone(&node)).in_current_span());
         }
         Ok(node)
     }
@@ -392,7 +393,7 @@ impl Node {
         addresses: Vec<SocketAddr>,
     ) -> Result<(), NetError> {
         let mut stepped = self.stepped.subscribe();
-        let task = tokio::spawn(dial::dial_one(Arc::clone(self), device, addresses));
+        let task = tokio::spawn(dial::dial_one(Arc::clone(self), device, addresses).in_current_span());
         loop {
             stepped.mark_unchanged();
             if held(&self.peers).contains_key(&device) {
@@ -428,6 +429,7 @@ impl Node {
             let told = match event {
                 Event::LogGrew(_) => continue,
                 Event::ObjectChanged { object, remote } => {
+                    tracing::debug!(%object, remote, "an object changed");
                     NodeEvent::ObjectChanged { object: object.clone(), remote: *remote }
                 }
                 Event::GovernanceChanged => {

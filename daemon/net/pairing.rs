@@ -11,6 +11,7 @@ use syncd_transport::pairing::{
     self, Candidate, Code, InviterHost, JoinRequest, JoinerHost, OpenTicket, Refusal, TicketUse,
 };
 use syncd_transport::{Endpoint, Identity, Link, Purpose};
+use tracing::Instrument;
 use zeroize::Zeroizing;
 
 /// What joining brought.
@@ -25,6 +26,11 @@ pub struct Joined {
 /// Serves one pairing link.
 pub(super) async fn invite(node: &Arc<Node>, link: Link) {
     let device = link.peer();
+    let span = tracing::info_span!("pairing", peer = %device.short());
+    serve(node, link, device).instrument(span).await;
+}
+
+async fn serve(node: &Arc<Node>, link: Link, device: DeviceId) {
     let mut host = Host { node: Arc::clone(node), joiner: device };
     let this = node.endpoint.device();
     match pairing::invite(&link, this, &mut host, &mut os::SystemEntropy).await {
@@ -32,7 +38,7 @@ pub(super) async fn invite(node: &Arc<Node>, link: Link) {
             node.tell(NodeEvent::Joined { device, name: joined.name, code: joined.code.to_string() });
         }
         Err(error) => {
-            tracing::warn!(joiner = %device.short(), %error, "a pairing failed");
+            tracing::warn!(%error, "a pairing failed");
             let noted = on_disk(|| {
                 node.shared.with(|engine| engine.note_refused_pairing(device, &error.to_string(), os::now()))
             });

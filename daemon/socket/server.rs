@@ -14,6 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+use tracing::Instrument;
 
 /// Progress lines that wait to be written: newer ones make older ones worthless.
 const PROGRESS_KEPT: usize = 16;
@@ -50,7 +51,8 @@ impl Server {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         let owner = root.owner()?;
         let stopping = watch::Sender::new(false);
-        let task = tokio::spawn(accept(listener, owner, workspace, stopping.subscribe()));
+        let task = accept(listener, owner, workspace, stopping.subscribe());
+        let task = tokio::spawn(task.in_current_span());
         Ok(Self { path, task, stopping })
     }
 
@@ -88,10 +90,11 @@ async fn accept(
         match accepted {
             Ok((stream, place)) if is_owner(&stream, owner) => {
                 let (workspace, stopping) = (Arc::clone(&workspace), stopping.clone());
-                connections.spawn(async move {
+                let connection = async move {
                     serve(stream, &workspace, stopping).await;
                     drop(place);
-                });
+                };
+                connections.spawn(connection.in_current_span());
             }
             Ok(_) => tracing::warn!("somebody else than the owner of the root directory used the socket"),
             Err(error) => {

@@ -9,6 +9,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod socket;
+
+pub use socket::Client;
+
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -128,32 +132,25 @@ impl Device {
     pub fn up_with(&self, args: &[&str]) -> Running {
         let mut all = vec!["--json", "up"];
         all.extend(args);
-        let mut running = self.start(&all);
-        running.ready = running.line();
-        assert_eq!(running.ready["event"], "ready", "{}", running.ready);
-        running
+        self.start(&all).that_is_ready()
     }
 
     /// Starts a command that prints JSON lines and goes on.
     pub fn start(&self, args: &[&str]) -> Running {
-        let mut child = self
-            .command(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let stdin = child.stdin.take();
-        Running { child, lines, stdin, ready: Value::Null }
+        Running::of(&mut self.command(args))
+    }
+
+    /// Starts a daemon that writes its log to a file, everything there is to log.
+    pub fn up_logging(&self, args: &[&str], log: &Path) -> Running {
+        let mut all = vec!["--json", "up", "--listen", "127.0.0.1:0"];
+        all.extend(args);
+        let file = std::fs::File::options().create(true).append(true).open(log).unwrap();
+        Running::of(self.command(&all).env("RUST_LOG", "trace").stderr(file)).that_is_ready()
+    }
+
+    /// The tests' own connection to the daemon.
+    pub fn client(&self, daemon: &Running) -> Client {
+        Client::connect(daemon.ready["socket"].as_str().unwrap()).unwrap()
     }
 }
 
@@ -167,6 +164,29 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts it, with its input and output in the test's hands.
+    pub fn of(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let stdin = child.stdin.take();
+        Self { child, lines, stdin, ready: Value::Null }
+    }
+
+    /// Waits until a daemon says that it is ready.
+    pub fn that_is_ready(mut self) -> Self {
+        self.ready = self.line();
+        assert_eq!(self.ready["event"], "ready", "{}", self.ready);
+        self
+    }
+
     /// The next line.
     pub fn line(&mut self) -> Value {
         let line = self.lines.recv_timeout(PATIENCE).expect("a line");

@@ -13,6 +13,7 @@ mod merge;
 mod node;
 mod patch;
 pub mod pointer;
+mod steps;
 mod text;
 mod writer;
 
@@ -20,6 +21,7 @@ pub use birth::{Birth, birth};
 pub use edit::{Edit, apply};
 pub use error::EditError;
 pub use json::{read, read_at};
+pub use steps::{operations, text_start, text_steps};
 
 use automerge::{Automerge, AutomergeError, Change, ChangeHash, LoadOptions, ReadDoc, TextEncoding};
 use syncd_schema::{Digest, limits};
