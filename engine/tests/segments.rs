@@ -340,6 +340,26 @@ fn a_run_that_lies_about_its_size_is_refused() {
 }
 
 #[test]
+fn an_id_that_does_not_carry_its_time_is_refused() {
+    let mut door = Door::new().with_session();
+    let honest = door.hand.birth("h1", json!({}));
+    let (time, id) = (honest.entry.time, honest.entry.operation);
+    let mut other_version = id;
+    other_version.0[6] ^= 0x30;
+    let tree = door.hand.tree.clone();
+    for operation in [OperationId::at(time.plus(1), 7), OperationId([0xff; 16]), other_version] {
+        let mut record = honest.clone();
+        record.entry.operation = operation;
+        let segment = door.hand.send(&[record]);
+        let error = door.rejects(&segment, true);
+        assert!(matches!(error, ReceiveError::Id(LogSeq(1)) | ReceiveError::Order(LogSeq(1))), "{error}");
+        door.hand.tree = tree.clone();
+    }
+    door.takes(&[honest], &[EntryState::Admitted]);
+    door.goes_on();
+}
+
+#[test]
 fn ids_and_times_that_go_back_are_refused() {
     for case in 0..4 {
         let mut door = Door::new().with_session();

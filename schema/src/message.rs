@@ -16,10 +16,12 @@ pub const MIN_VERSION: u16 = 1;
 /// The newest protocol version spoken here.
 pub const MAX_VERSION: u16 = 1;
 
-/// Bits of optional abilities; a session uses those both sides name.
+/// Bits of abilities. Each side names those it has; bits that a side does not know mean nothing to it.
 pub mod features {
-    /// Segments are compressed with zstd.
+    /// Reads segments that are compressed with zstd.
     pub const ZSTD: u64 = 1;
+    /// What a side must have for this version to talk to it.
+    pub const REQUIRED: u64 = ZSTD;
 }
 
 /// The first message of each side.

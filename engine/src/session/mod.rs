@@ -210,6 +210,10 @@ impl Session {
                 format!("this side speaks versions {MIN_VERSION} to {MAX_VERSION}; update the older program");
             return self.close(CloseCode::Version, &text, out);
         }
+        if theirs.features & features::REQUIRED != features::REQUIRED {
+            let text = "this side sends what the other cannot read; update the older program";
+            return self.close(CloseCode::Version, text, out);
+        }
         if theirs.workspace != engine.workspace() {
             return self.close(CloseCode::Workspace, "this device does not hold that workspace", out);
         }
@@ -434,7 +438,7 @@ fn hello(engine: &Engine) -> (Hello, Vec<Position>) {
     let hello = Hello {
         min_version: MIN_VERSION,
         max_version: MAX_VERSION,
-        features: features::ZSTD,
+        features: features::REQUIRED,
         workspace: engine.workspace(),
         frontier: frontier_digest(&positions),
         entries: positions.iter().map(|position| position.size.0).sum(),

@@ -14,7 +14,7 @@ use syncd_evidence::merkle::leaf_hash;
 use syncd_evidence::{Checkpoint, CheckpointError, Finding, FindingKind, Severity, Tree};
 use syncd_schema::cbor::{self, CborError};
 use syncd_schema::message::{Outcome, Segment};
-use syncd_schema::{DeviceId, EntryKind, Epoch, LogId, LogSeq, UnixMicros, limits};
+use syncd_schema::{DeviceId, EntryKind, Epoch, LogId, LogSeq, OperationId, UnixMicros, limits};
 
 /// What a segment did, for the acknowledgement.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +76,9 @@ pub enum ReceiveError {
     /// An entry breaks the order of its log.
     #[error("entry {0} goes back in time, id or governance")]
     Order(LogSeq),
+    /// An entry's id is not one of its time.
+    #[error("the id of entry {0} does not carry its time")]
+    Id(LogSeq),
     /// Too much waits for something that has not come.
     #[error("too many entries wait for something that has not arrived")]
     TooManyPending,
@@ -234,6 +237,10 @@ impl Engine {
             let seq = segment.first.plus(index as u64);
             if last.is_some_and(|(id, time)| entry.operation <= id || entry.time <= time) {
                 return Err(ReceiveError::Order(seq));
+            }
+            // Searching a log by id relies on it.
+            if entry.operation != OperationId::at(entry.time, entry.operation.tag()) {
+                return Err(ReceiveError::Id(seq));
             }
             if entry.governance != heads {
                 // Heads that have not arrived are judged when they do; known ones must not go back now.
