@@ -7,10 +7,12 @@
 //! [`Phase`]; [`flow`] keeps count of what the peer has.
 
 mod flow;
+mod forks;
 
 use crate::store::StoreError;
 use crate::workspace::{Demand, Engine, Event, ReceiveError};
 use flow::Flow;
+use forks::Forks;
 use std::collections::{BTreeMap, VecDeque};
 use syncd_evidence::Checkpoint;
 use syncd_schema::message::{
@@ -74,6 +76,7 @@ pub struct Session {
     /// Segments that came before the governance that explains them; bounded per log.
     early: BTreeMap<LogId, VecDeque<Segment>>,
     counters: Counters,
+    forks: Forks,
     /// Second histories that the peer was told of.
     branches_told: usize,
 }
@@ -90,6 +93,7 @@ impl Session {
             flow: Flow::default(),
             early: BTreeMap::new(),
             counters: Counters::default(),
+            forks: Forks::default(),
             branches_told: 0,
         }
     }
@@ -115,7 +119,10 @@ impl Session {
     /// Whether both sides have all that either told the other of, and everything sent was acknowledged.
     #[must_use]
     pub fn is_quiet(&self, engine: &Engine) -> bool {
-        matches!(self.phase, Phase::Flowing) && self.early.is_empty() && self.flow.is_quiet(engine)
+        matches!(self.phase, Phase::Flowing)
+            && self.early.is_empty()
+            && self.forks.is_quiet()
+            && self.flow.is_quiet(engine)
     }
 
     /// Entries the peer has and this device has not, and the other way round, as far as is known.
@@ -251,6 +258,7 @@ impl Session {
             self.close(CloseCode::Protocol, "more logs than a workspace can have", out);
             return Ok(());
         }
+        self.forks.hear(theirs);
         let workspace = engine.workspace();
         for position in theirs.iter().filter(|position| position.log.workspace == workspace) {
             let events = engine.notice_own_log(position, now)?;
@@ -267,10 +275,7 @@ impl Session {
             // Of a log that has two histories each is asked for by its root, and nothing is sent unasked.
             match (demand, self.flow.is_diverged(&log)) {
                 (Demand::Equal, true) => {}
-                (_, true) => {
-                    let (from, branch) = (LogSeq(0), Some(position.root));
-                    out.push(Output::Control(Control::Want { log, from, branch }));
-                }
+                (_, true) => out.extend(self.forks.ask(log, position.root).map(Output::Control)),
                 (_, false) => self.flow.holds(log, position.size),
             }
         }
@@ -320,15 +325,11 @@ impl Session {
         now: UnixMicros,
         out: &mut Vec<Output>,
     ) -> Result<bool, StoreError> {
+        if let Some(root) = segment.branch {
+            return self.receive_history(engine, &segment, root, now, out).map(|()| false);
+        }
         let (log, end) = (segment.log, segment.first.plus(u64::from(segment.count)));
-        let branch = segment.branch;
         match engine.receive(self.peer, &segment, now) {
-            Ok(receipt) if branch.is_some() => {
-                // As long as the branch goes on there is more to ask for.
-                out.push(Output::Control(Control::Want { log, from: receipt.size, branch }));
-                out.push(Output::Events(receipt.events));
-                Ok(false)
-            }
             Ok(receipt) => {
                 self.flow.holds(log, end);
                 self.counters.received += receipt.received;
@@ -352,32 +353,73 @@ impl Session {
                 Ok(false)
             }
             Err(ReceiveError::Gap { have, .. }) => {
-                out.push(Output::Control(Control::Want { log, from: have, branch }));
+                out.push(Output::Control(Control::Want { log, from: have, branch: None }));
                 Ok(false)
             }
-            // A history that was asked for and fits neither of those held proves nothing new: asking for it again
-            // would go on for ever.
-            Err(ReceiveError::DoesNotExtend(_)) if branch.is_some() => Ok(false),
             Err(ReceiveError::DoesNotExtend(_)) => {
                 self.flow.diverged(log);
-                let branch = Some(ends_in(&segment));
-                out.push(Output::Control(Control::Want { log, from: LogSeq(0), branch }));
+                out.extend(self.forks.ask(log, ends_in(&segment)).map(Output::Control));
                 Ok(false)
             }
             Err(ReceiveError::Frozen(_)) => {
                 self.flow.diverged(log);
                 Ok(false)
             }
-            Err(ReceiveError::Store(error)) => {
-                self.phase = Phase::Closed;
-                Err(error)
-            }
-            Err(error) => {
-                tracing::warn!(peer = %self.peer.short(), log = %log, %error, "a segment was not taken");
-                self.close(CloseCode::Protocol, &error.to_string(), out);
-                Ok(false)
-            }
+            Err(error) => self.not_taken(log, error, out).map(|()| false),
         }
+    }
+
+    /// A part of a history that was asked for by its root: the next is asked for, until its end is here.
+    fn receive_history(
+        &mut self,
+        engine: &mut Engine,
+        segment: &Segment,
+        root: Digest,
+        now: UnixMicros,
+        out: &mut Vec<Output>,
+    ) -> Result<(), StoreError> {
+        let (log, branch) = (segment.log, Some(root));
+        let is_last = match engine.receive(self.peer, segment, now) {
+            Ok(receipt) => {
+                out.push(Output::Events(receipt.events));
+                let is_last = ends_in(segment) == root;
+                if !is_last {
+                    out.push(Output::Control(Control::Want { log, from: receipt.size, branch }));
+                }
+                is_last
+            }
+            Err(ReceiveError::Gap { have, .. }) => {
+                out.push(Output::Control(Control::Want { log, from: have, branch }));
+                false
+            }
+            // It fits neither of the histories held, so it proves nothing new.
+            Err(ReceiveError::DoesNotExtend(_) | ReceiveError::Frozen(_)) => true,
+            // The next session asks again.
+            Err(error) if error.is_early() => true,
+            Err(error) => return self.not_taken(log, error, out),
+        };
+        if is_last && self.forks.finish(log, root) {
+            // The peer served it, and waits to hear what came of it.
+            self.branches_told = engine.branch_count();
+            out.push(Output::Control(Control::Frontier(engine.frontier())));
+        }
+        Ok(())
+    }
+
+    /// A segment that somebody is to blame for ends the session, and so does a disk that fails.
+    fn not_taken(
+        &mut self,
+        log: LogId,
+        error: ReceiveError,
+        out: &mut Vec<Output>,
+    ) -> Result<(), StoreError> {
+        if let ReceiveError::Store(error) = error {
+            self.phase = Phase::Closed;
+            return Err(error);
+        }
+        tracing::warn!(peer = %self.peer.short(), log = %log, %error, "a segment was not taken");
+        self.close(CloseCode::Protocol, &error.to_string(), out);
+        Ok(())
     }
 
     fn retry_early(
@@ -415,12 +457,15 @@ impl Session {
     ) -> Result<(), StoreError> {
         if let Some(root) = branch {
             self.flow.diverged(log);
-            if !engine.holds_history(&log, root) {
+            self.forks.serve(log);
+            let Some(size) = engine.size_of_history(&log, root) else {
                 // It grew since the peer heard of it.
                 out.push(Output::Control(Control::Frontier(engine.frontier())));
-            } else if let Some(segment) = engine.segment(&log, from, branch)? {
-                out.push(Output::Segment(Box::new(segment)));
-            }
+                return Ok(());
+            };
+            // Whoever has more than all of it gets its end again: it shows which history that is.
+            let from = from.min(LogSeq(size.0.saturating_sub(1)));
+            out.extend(engine.segment(&log, from, branch)?.map(|segment| Output::Segment(Box::new(segment))));
             return Ok(());
         }
         self.flow.restart(&log, from);

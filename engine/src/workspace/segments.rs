@@ -1,7 +1,7 @@
 //! Reading logs back: single entries, ranges, and the segments that are sent to peers.
 
-use super::Engine;
 use super::stage::Stage;
+use super::{Engine, LogState};
 use crate::log::run::{self, LogRecord};
 use crate::store::StoreError;
 use crate::store::rows::{self, LogKind, PendingRow, RunRow};
@@ -26,7 +26,7 @@ pub(crate) struct Found {
 
 impl Engine {
     /// The next segment for a peer that holds `from` entries of a log, or none when it has all. `branch` names, by
-    /// its root, which of two histories is wanted; see [`Engine::holds_history`].
+    /// its root, which of two histories is wanted; see [`Engine::size_of_history`].
     ///
     /// It ends where a checkpoint was signed, and is sealed under the newest workspace key.
     ///
@@ -58,10 +58,11 @@ impl Engine {
         Ok(Some(segment))
     }
 
-    /// Whether a history of this log with exactly this root is held. A log that grew since it was announced is not.
+    /// How long the history of a log with exactly this root is, if it is held. A log that grew since it was
+    /// announced has another root.
     #[must_use]
-    pub fn holds_history(&self, log: &LogId, root: Digest) -> bool {
-        self.history_of(log, Some(root)).is_some()
+    pub fn size_of_history(&self, log: &LogId, root: Digest) -> Option<LogSeq> {
+        self.history_of(log, Some(root)).and_then(|no| self.log(no)).map(LogState::size)
     }
 
     /// The history of a log that ends in a root, or the one that was here first.
