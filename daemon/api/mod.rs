@@ -333,7 +333,14 @@ async fn sync(workspace: &Workspace, peer: Option<DeviceId>, progress: &Progress
             }
         }
     };
-    Ok(serde_json::json!({ "peers": json(&peers)? }))
+    let mut answer = serde_json::json!({ "peers": json(&peers)? });
+    // What a peer knew may have shown that this device must not write: whoever synced wants to hear that now.
+    if let (Some(stop), Some(members)) =
+        (block_in_place(|| workspace.shared.with(|engine| engine.stopped())), answer.as_object_mut())
+    {
+        members.insert("stopped".to_owned(), Value::String(stop.to_string()));
+    }
+    Ok(answer)
 }
 
 /// Whether there is nobody who could answer, so that waiting for one is pointless.

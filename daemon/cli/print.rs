@@ -343,7 +343,12 @@ pub(super) fn synced(answer: &Value) -> String {
             format!("{} ms", text(peer, "ms")),
         ]
     });
-    table(rows.collect())
+    let mut out = table(rows.collect());
+    let stopped = text(answer, "stopped");
+    if !stopped.is_empty() {
+        out.push_str(&format!("STOPPED    {stopped}\n"));
+    }
+    out
 }
 
 pub(super) fn ticket(answer: &Value) -> String {

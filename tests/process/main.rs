@@ -9,6 +9,7 @@
 mod common;
 
 mod disk;
+mod fork;
 mod kill;
 mod logs;
 mod paper;

@@ -417,6 +417,19 @@ pub enum Stop {
     Forked,
 }
 
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::RolledBack => {
+                "this store is older than what peers hold of its log, so it does not write; run `sync` to fetch the rest"
+            }
+            Self::Forked => {
+                "two copies of this device wrote different histories, so it does not write; ask an admin for `invite` and `join` again"
+            }
+        })
+    }
+}
+
 /// Reads and decodes a row.
 ///
 /// # Errors

@@ -446,7 +446,7 @@ impl Engine {
             }
         }
         if let Some(stop) = self.stopped() {
-            because.push(super::intent::stop_text(stop).to_owned());
+            because.push(stop.to_string());
         }
         next.dedup();
         Ok(Some(Explanation { subject: object.to_string(), state: state.to_owned(), because, next }))

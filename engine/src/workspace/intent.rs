@@ -119,7 +119,7 @@ pub enum WriteError {
     #[error("the idempotency key was used for another request, operation {0}; use a new key")]
     KeyReused(OperationId),
     /// This device may not write at the moment.
-    #[error("{}", stop_text(*.0))]
+    #[error("{0}")]
     Stopped(Stop),
     /// This device is not a member.
     #[error("this device is not a member of the workspace; join it with a ticket from `invite`")]
@@ -143,15 +143,4 @@ pub enum WriteError {
 
 fn heads_text(heads: &[Digest]) -> String {
     heads.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-}
-
-pub(crate) const fn stop_text(stop: Stop) -> &'static str {
-    match stop {
-        Stop::RolledBack => {
-            "this store is older than what peers hold of its log, so it does not write; run `sync` to fetch the rest"
-        }
-        Stop::Forked => {
-            "two copies of this device wrote different histories, so it does not write; ask an admin for `invite` and `join` again"
-        }
-    }
 }

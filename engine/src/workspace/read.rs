@@ -399,7 +399,7 @@ impl Engine {
             objects: self.objects,
             operations: self.entries() + self.log(self.local).map_or(0, |local| local.size().0),
             open_cards: 0,
-            stopped: self.store_row.stopped.map(|stop| super::intent::stop_text(stop).to_owned()),
+            stopped: self.store_row.stopped.map(|stop| stop.to_string()),
             held: count(EntryState::Held),
             refused: count(EntryState::Refused),
             peers: peers
