@@ -97,9 +97,9 @@ fn a_paper_arrives_while_it_is_written() {
     check((&ada, adas), (&bob, bobs), &end);
 }
 
-/// One operation for each of 259,778 keystrokes. Minutes: `cargo test --release --test process -- --ignored`.
+/// One operation for each of 259,778 keystrokes. Most of a minute with optimisation: `cargo test --release --test process -- --ignored`.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "too long without optimisation"]
 fn a_paper_arrives_keystroke_by_keystroke() {
     let Some((patches, end)) = trace() else { return };
     let (ada, bob) = (Device::new(), Device::new());
