@@ -96,6 +96,29 @@ fn a_text_that_fits_a_birth_is_the_same_object_on_two_devices() {
     assert_eq!(daemon.stop(), 0);
 }
 
+/// What no one change holds is never doubled in silence: both lives are there, and the object says that it has two.
+#[test]
+fn a_larger_text_imported_on_two_devices_is_a_conflict_that_shows() {
+    let (ada, bob) = (Device::new(), Device::new());
+    let daemon = ada.up();
+    let ticket = ada.run(&["invite"]).ok()["ticket"].as_str().unwrap().to_owned();
+    bob.run(&["join", &ticket]).ok();
+    let text = lines(limits::CHANGE_OPS as usize + 1_000);
+    for device in [&ada, &bob] {
+        device.file("a.txt", &text);
+        assert_eq!(import(device, "a.txt")["imported"], 1);
+    }
+    bob.run(&["sync"]).ok();
+    for device in [&ada, &bob] {
+        let rows = device.run(&["list", "files"]).ok();
+        assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+        assert_eq!(rows[0]["state"], "conflicted", "{rows}");
+        let value = device.run(&["get", rows[0]["object"].as_str().unwrap()]).ok()["value"].clone();
+        assert!(value["text"] == text, "whichever life is shown, it has the text once");
+    }
+    assert_eq!(daemon.stop(), 0);
+}
+
 /// Three bytes to the code point: three megabytes, and as many operations as an object may have.
 #[test]
 fn three_megabytes_come_in_and_arrive_at_a_peer() {

@@ -6,8 +6,9 @@
 //!
 //! A text that is too large for one change comes in by several: the object with the beginning, then the rest. They are
 //! operations of their own, so whoever syncs in between sees the beginning; an import that was interrupted goes on
-//! where it stopped when it is repeated, since it writes the difference. Two devices that import one such file while they
-//! are apart share its beginning, and each adds its own rest: importing it once more takes the second one out.
+//! where it stopped when it is repeated, since it writes the difference. Such an object names the device that made it: two
+//! devices that import one such file while they are apart make two lives of one object, which everybody sees as a
+//! conflict. Without the name they would share the beginning and each add the rest, and nobody would be told.
 
 use super::write::Who;
 use super::{ApiError, Reply, Workspace};
@@ -16,13 +17,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use syncd_engine::document::{operations, text_start, text_steps};
 use syncd_engine::{Edit, Engine, Intent};
-use syncd_schema::{Collection, ObjectId, ObjectState, domain, limits};
+use syncd_schema::{Collection, DeviceId, ObjectId, ObjectState, domain, limits};
 
 /// The collection that files go to.
 const FILES: &str = "files";
 
 /// Where its objects hold their texts.
 const TEXT: &str = "/text";
+
+/// Where an object whose text came by several operations names the device that took it in.
+const IMPORTED_BY: &str = "imported_by";
 
 /// Operations of an object beside its text's: its members, and the text itself.
 const AROUND: u64 = 16;
@@ -76,6 +80,8 @@ struct Wanted {
 pub(super) fn import(workspace: &Workspace, who: &Who, files: Vec<FileIn>) -> Reply {
     let collection: Collection =
         FILES.parse().map_err(|_| ApiError::internal("the collection has no name"))?;
+    // A key stands for one operation and this makes many; repeated, it finds that nothing differs.
+    let who = &Who { actor: who.actor.clone(), idempotency_key: None };
     let (mut imported, mut updated, mut skipped, mut failed) = (0_u64, 0_u64, 0_u64, Vec::new());
     let (wanted, answers, events) = workspace.shared.with(|engine| -> Result<_, ApiError> {
         let (mut requests, mut wanted) = (Vec::new(), Vec::new());
@@ -129,7 +135,7 @@ fn plan(engine: &mut Engine, file: &FileIn) -> Result<Plan, ApiError> {
     let mut generation = 0_u32;
     loop {
         let object = object_id(&file.path, generation)?;
-        let Some(view) = engine.get(&object)? else { return Ok(create(object, file)) };
+        let Some(view) = engine.get(&object)? else { return Ok(create(object, file, engine.device())) };
         if view.state != ObjectState::Tombstoned {
             let held = engine.with_object(&object, operations)?.unwrap_or_default();
             return Ok(change(object, &view.value, &file.content, held));
@@ -139,7 +145,7 @@ fn plan(engine: &mut Engine, file: &FileIn) -> Result<Plan, ApiError> {
 }
 
 /// What makes the file's object.
-fn create(object: ObjectId, file: &FileIn) -> Plan {
+fn create(object: ObjectId, file: &FileIn, device: DeviceId) -> Plan {
     let (field, content) = file.content.field();
     let (start, edits) = match &file.content {
         Content::Text(text) => {
@@ -151,7 +157,11 @@ fn create(object: ObjectId, file: &FileIn) -> Plan {
         }
         Content::Bytes(_) => (content.as_str(), Vec::new()),
     };
-    Plan::Create(object, json!({ "path": file.path, field: start }), edits)
+    let mut value = json!({ "path": file.path, field: start });
+    if let (false, Some(members)) = (edits.is_empty(), value.as_object_mut()) {
+        members.insert(IMPORTED_BY.to_owned(), json!(device.to_string()));
+    }
+    Plan::Create(object, value, edits)
 }
 
 /// What turns the object into the file, if anything.
@@ -245,15 +255,17 @@ mod tests {
         assert_ne!(object_id("a/b", 0).unwrap(), object_id("a/b", 1).unwrap());
         assert_ne!(object_id("a/b", 0).unwrap(), object_id("a/c", 0).unwrap());
     }
+
     #[test]
     fn a_text_may_fill_an_object_and_no_more() {
         let most = (limits::DOCUMENT_OPS - AROUND) as usize;
         let file = |count: usize| FileIn { path: "a".into(), content: Content::Text("x".repeat(count)) };
-        let plan = create(object_id("a", 0).unwrap(), &file(most));
+        let device = DeviceId([1; 32]);
+        let plan = create(object_id("a", 0).unwrap(), &file(most), device);
         let Plan::Create(_, value, edits) = plan else { panic!("it fits") };
         let start = code_points(value["text"].as_str().unwrap());
         assert_eq!(start + inserted(&edits), most as u64);
-        let Plan::Refuse(error) = create(object_id("a", 0).unwrap(), &file(most + 1)) else {
+        let Plan::Refuse(error) = create(object_id("a", 0).unwrap(), &file(most + 1), device) else {
             panic!("refused")
         };
         assert!(error.message.contains("DOCUMENT_OPS"), "{error}");

@@ -1,7 +1,7 @@
 //! The command line: arguments in, one answer out, and an exit code that says how it went.
 //!
-//! A command that touches a workspace becomes one request, and [`door`] finds who carries it out: the daemon, or
-//! this process. Start with [`main`]; [`args`] is the contract, [`commands`] what each command does.
+//! A command that touches a workspace becomes one request, and `door` finds who carries it out: the daemon, or
+//! this process. Start with [`main`]; `args` is the contract, `commands` what each command does.
 
 mod args;
 mod commands;

@@ -1,7 +1,7 @@
 //! Why a link or a stream ended: the peer's words when it said some, else what the network did.
 //!
 //! QUIC carries a number and a text when an application closes a connection. The number is a
-//! [`CloseCode`] plus [`BASE`]; the text is for people, comes from the peer, and is cleaned before it is shown.
+//! [`CloseCode`] plus `BASE`; the text is for people, comes from the peer, and is cleaned before it is shown.
 
 use crate::frame::FrameError;
 use quinn::{ConnectionError, ReadError, StoppedError, VarInt, WriteError};

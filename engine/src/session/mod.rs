@@ -4,7 +4,7 @@
 //! speaks first. Hellos carry a digest of all logs, so equal sides are done in one round trip; else both send
 //! their positions, and each sends what the other lacks, log by log, with a bounded number of unacknowledged
 //! segments per log. When all is said the session stays open and passes on what is new. Its states are in
-//! [`Phase`]; [`flow`] keeps count of what the peer has.
+//! `Phase`; `flow` keeps count of what the peer has.
 
 mod flow;
 mod forks;
@@ -335,6 +335,8 @@ impl Session {
                 self.counters.received += receipt.received;
                 let mut outcomes: BTreeMap<LogId, Vec<_>> = BTreeMap::from([(log, Vec::new())]);
                 for (log, outcome) in receipt.outcomes {
+                    let (state, operation) = (outcome.state, outcome.operation);
+                    tracing::debug!(%log, first = %outcome.first, count = outcome.count, ?state, %operation, "judged");
                     outcomes.entry(log).or_default().push(outcome);
                 }
                 for (of, outcomes) in outcomes {

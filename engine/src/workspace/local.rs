@@ -86,6 +86,14 @@ impl Engine {
     }
 
     fn write_one(&mut self, stage: &mut Stage, request: &WriteRequest) -> Result<Written, WriteError> {
+        let span = tracing::debug_span!("write", actor = %request.actor, operation = tracing::field::Empty);
+        let _entered = span.enter();
+        let written = self.write_intent(stage, request)?;
+        span.record("operation", tracing::field::display(written.operation));
+        Ok(written)
+    }
+
+    fn write_intent(&mut self, stage: &mut Stage, request: &WriteRequest) -> Result<Written, WriteError> {
         if let Some(stop) = self.store_row.stopped {
             return Err(WriteError::Stopped(stop));
         }

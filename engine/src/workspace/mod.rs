@@ -1,9 +1,9 @@
 //! The engine of one workspace on one device: everything that changes state, and everything that reads it.
 //!
-//! Data flows one way: an intent or a segment comes in, is judged, is put on a [`stage::Stage`], and becomes durable
+//! Data flows one way: an intent or a segment comes in, is judged, is put on a `stage::Stage`, and becomes durable
 //! in one transaction with its log entry, index, evidence and signed checkpoint; only then is anybody answered.
 //! Time is an argument of every call, randomness was handed in at opening. Start with [`Engine::write`] for the local
-//! road and [`Engine::receive`] for the remote one; [`stage`] is where both meet.
+//! road and [`Engine::receive`] for the remote one; `stage` is where both meet.
 
 mod admit;
 mod author;
