@@ -18,6 +18,8 @@ use tracing::Instrument;
 
 /// Frames read and not yet handled: the session's window is what bounds a peer, this only decouples.
 const INPUTS: usize = 16;
+/// How long a peer may take to say its first message.
+const FIRST_WORD: std::time::Duration = std::time::Duration::from_secs(10);
 /// How long the last message of a session may take to be delivered.
 const LAST_WORD: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -73,7 +75,7 @@ async fn converse(node: &Arc<Node>, link: &Link, session: &Arc<Mutex<Session>>) 
     };
     let (inputs, mut input) = mpsc::channel::<Input>(INPUTS);
     let mut tasks = JoinSet::new();
-    tasks.spawn(read_control(receiver, inputs.clone()).in_current_span());
+    tasks.spawn(read_control(link.clone(), receiver, inputs.clone()).in_current_span());
     tasks.spawn(read_logs(link.clone(), inputs).in_current_span());
     let (controls, control_queue) = mpsc::unbounded_channel();
     let control_task = tokio::spawn(write_control(sender, control_queue).in_current_span());
@@ -237,9 +239,14 @@ async fn write_log(link: Link, log: LogId, mut segments: mpsc::UnboundedReceiver
     }
 }
 
-async fn read_control(mut receiver: ControlReceiver, inputs: mpsc::Sender<Input>) {
+async fn read_control(link: Link, mut receiver: ControlReceiver, inputs: mpsc::Sender<Input>) {
+    // A link costs its peer nothing: one that does not say who it is for is not kept.
+    let Ok(mut next) = tokio::time::timeout(FIRST_WORD, receiver.recv()).await else {
+        link.close(CloseCode::Protocol, "nothing was said in time");
+        return;
+    };
     loop {
-        match receiver.recv().await {
+        match next {
             Ok(Some(message)) => {
                 if inputs.send(Input::Control(message)).await.is_err() {
                     return;
@@ -251,6 +258,7 @@ async fn read_control(mut receiver: ControlReceiver, inputs: mpsc::Sender<Input>
                 return;
             }
         }
+        next = receiver.recv().await;
     }
 }
 

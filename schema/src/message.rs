@@ -64,12 +64,18 @@ pub struct Position {
     /// Whether this is a second branch of a log that was forked; both branches are told of.
     #[n(3)]
     pub branch: bool,
+    /// When the log is the receiver's own: its signature over a checkpoint of this size and root. A device that
+    /// wrote less finds here, and nowhere else, the proof that its store is an old copy.
+    #[n(4)]
+    #[cbor(with = "minicbor::bytes")]
+    pub signature: Option<[u8; 64]>,
 }
 
-/// The digest of a frontier: equal ones mean equal logs, entry for entry.
+/// The digest of a frontier: equal ones mean equal logs, entry for entry. Signatures do not count.
 #[must_use]
 pub fn frontier_digest(positions: &[Position]) -> Digest {
-    let mut sorted: Vec<Vec<u8>> = positions.iter().map(cbor::encode).collect();
+    let unsigned = |position: &Position| cbor::encode(&Position { signature: None, ..*position });
+    let mut sorted: Vec<Vec<u8>> = positions.iter().map(unsigned).collect();
     sorted.sort_unstable();
     let parts: Vec<&[u8]> = sorted.iter().map(Vec::as_slice).collect();
     domain::hash("frontier", &parts)

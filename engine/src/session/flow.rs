@@ -16,7 +16,14 @@ struct Lane {
     in_flight: usize,
     /// Two histories exist: nothing more is sent by itself.
     diverged: bool,
+    /// How often the peer asked to begin again since it last took something.
+    restarts: usize,
 }
+
+/// Logs of one session: as many as a workspace can have. What a peer says of more is not listened to.
+const MOST_LANES: usize = limits::DEVICES * limits::EPOCHS;
+/// How often a peer may ask for entries again without taking any: each time costs a window of segments.
+const MOST_RESTARTS: usize = 8;
 
 /// All logs as seen from a session.
 #[derive(Debug, Default)]
@@ -37,25 +44,37 @@ impl Flow {
 
     /// The peer holds at least this much.
     pub(super) fn holds(&mut self, log: LogId, size: LogSeq) {
-        let lane = self.lanes.entry(log).or_default();
+        let Some(lane) = self.lane(log) else { return };
         lane.has = lane.has.max(size);
         lane.sent = lane.sent.max(size);
     }
 
     /// The peer acknowledged; how many entries it had not acknowledged before.
     pub(super) fn acknowledged(&mut self, log: &LogId, size: LogSeq) -> u64 {
-        let lane = self.lanes.entry(*log).or_default();
+        let Some(lane) = self.lanes.get_mut(log) else { return 0 };
         lane.in_flight = lane.in_flight.saturating_sub(1);
         // Nobody can acknowledge what was not sent.
         let size = size.min(lane.sent);
         let new = size.0.saturating_sub(lane.has.0);
         lane.has = lane.has.max(size);
+        if new > 0 {
+            lane.restarts = 0;
+        }
         new
+    }
+
+    fn lane(&mut self, log: LogId) -> Option<&mut Lane> {
+        if self.lanes.len() >= MOST_LANES && !self.lanes.contains_key(&log) {
+            return None;
+        }
+        Some(self.lanes.entry(log).or_default())
     }
 
     /// The two sides hold different histories of a log.
     pub(super) fn diverged(&mut self, log: LogId) {
-        self.lanes.entry(log).or_default().diverged = true;
+        if let Some(lane) = self.lane(log) {
+            lane.diverged = true;
+        }
     }
 
     /// Whether the two sides hold different histories of a log.
@@ -63,12 +82,14 @@ impl Flow {
         self.lanes.get(log).is_some_and(|lane| lane.diverged)
     }
 
-    /// The peer asked for everything from here on.
-    pub(super) fn restart(&mut self, log: &LogId, from: LogSeq) {
-        let lane = self.lanes.entry(*log).or_default();
+    /// The peer asked for everything from here on. False when it only asks and never takes.
+    pub(super) fn restart(&mut self, log: &LogId, from: LogSeq) -> bool {
+        let Some(lane) = self.lane(*log) else { return true };
+        lane.restarts += 1;
         lane.sent = from;
         lane.has = lane.has.min(from);
         lane.in_flight = 0;
+        lane.restarts <= MOST_RESTARTS
     }
 
     /// Where the next segment of a log begins, if one may be sent now.
@@ -80,9 +101,10 @@ impl Flow {
 
     /// A segment was handed to the network.
     pub(super) fn sent(&mut self, log: &LogId, end: LogSeq) {
-        let lane = self.lanes.entry(*log).or_default();
-        lane.sent = lane.sent.max(end);
-        lane.in_flight += 1;
+        if let Some(lane) = self.lane(*log) {
+            lane.sent = lane.sent.max(end);
+            lane.in_flight += 1;
+        }
     }
 
     /// Whether nothing is on its way or expected.
@@ -135,6 +157,27 @@ mod tests {
         flow.sent(&log(), LogSeq(5));
         assert_eq!(flow.acknowledged(&log(), LogSeq(u64::MAX)), 5);
         assert_eq!(flow.next_to_send(&log(), LogSeq(9)), Some(LogSeq(5)));
+    }
+
+    #[test]
+    fn a_peer_that_asks_and_never_takes_is_noticed() {
+        let mut flow = Flow::default();
+        for _ in 0..3 * MOST_RESTARTS {
+            assert!(flow.restart(&log(), LogSeq(0)));
+            flow.sent(&log(), LogSeq(10));
+            assert_eq!(flow.acknowledged(&log(), LogSeq(10)), 10);
+        }
+        assert_eq!((0..).take_while(|_| flow.restart(&log(), LogSeq(0))).count(), MOST_RESTARTS);
+    }
+
+    #[test]
+    fn logs_are_bounded() {
+        let mut flow = Flow::default();
+        for n in 0..2 * MOST_LANES as u32 {
+            flow.holds(LogId { epoch: Epoch(n), ..log() }, LogSeq(1));
+            flow.diverged(LogId { epoch: Epoch(n), ..log() });
+        }
+        assert_eq!(flow.lanes.len(), MOST_LANES);
     }
 
     #[test]

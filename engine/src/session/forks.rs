@@ -78,7 +78,7 @@ mod tests {
         let (kept, gone) = (Digest([1; 32]), Digest([2; 32]));
         assert!(forks.ask(log(), kept).is_some() && forks.ask(log(), gone).is_some());
         forks.serve(log());
-        forks.hear(&[Position { log: log(), size: LogSeq(3), root: kept, branch: true }]);
+        forks.hear(&[Position { log: log(), size: LogSeq(3), root: kept, branch: true, signature: None }]);
         assert!(!forks.finish(log(), gone) && forks.finish(log(), kept) && forks.is_quiet());
     }
 

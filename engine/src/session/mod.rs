@@ -6,14 +6,16 @@
 //! segments per log. When all is said the session stays open and passes on what is new. Its states are in
 //! `Phase`; `flow` keeps count of what the peer has.
 
+mod early;
 mod flow;
 mod forks;
 
 use crate::store::StoreError;
 use crate::workspace::{Demand, Engine, Event, ReceiveError};
+use early::Early;
 use flow::Flow;
 use forks::Forks;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use syncd_evidence::Checkpoint;
 use syncd_schema::message::{
     CloseCode, Control, Hello, MAX_VERSION, MIN_VERSION, Position, Segment, features, frontier_digest,
@@ -74,7 +76,7 @@ pub struct Session {
     phase: Phase,
     flow: Flow,
     /// Segments that came before the governance that explains them; bounded per log.
-    early: BTreeMap<LogId, VecDeque<Segment>>,
+    early: Early,
     counters: Counters,
     forks: Forks,
     /// Second histories that the peer was told of.
@@ -91,7 +93,7 @@ impl Session {
             dialler,
             phase,
             flow: Flow::default(),
-            early: BTreeMap::new(),
+            early: Early::default(),
             counters: Counters::default(),
             forks: Forks::default(),
             branches_told: 0,
@@ -166,7 +168,7 @@ impl Session {
             (Phase::Flowing, Input::Grew) => {
                 // A fork is told of at once: an open session may go on for days.
                 if engine.branch_count() > self.branches_told {
-                    out.push(Output::Control(Control::Frontier(engine.frontier())));
+                    out.push(Output::Control(Control::Frontier(engine.frontier_for(&self.peer))));
                 }
                 self.branches_told = engine.branch_count();
                 self.retry_early(engine, now, &mut out)?;
@@ -242,7 +244,7 @@ impl Session {
             self.phase = Phase::Flowing;
             return;
         }
-        out.push(Output::Control(Control::Frontier(now_held)));
+        out.push(Output::Control(Control::Frontier(engine.frontier_for(&self.peer))));
         self.phase = Phase::Comparing;
     }
 
@@ -305,12 +307,8 @@ impl Session {
         now: UnixMicros,
         out: &mut Vec<Output>,
     ) -> Result<(), StoreError> {
-        if let Some(queue) = self.early.get_mut(&segment.log) {
-            if queue.len() >= limits::SEGMENTS_IN_FLIGHT {
-                self.close(CloseCode::Protocol, "more segments than the window allows", out);
-            } else {
-                queue.push_back(segment);
-            }
+        if self.early.holds(&segment.log) {
+            self.keep_early(segment, out);
             return Ok(());
         }
         let governance_grew = self.receive(engine, segment, now, out)?;
@@ -351,7 +349,7 @@ impl Session {
             }
             Err(error) if error.is_early() => {
                 tracing::debug!(peer = %self.peer.short(), log = %log, %error, "a segment came early");
-                self.early.entry(log).or_default().push_back(segment);
+                self.keep_early(segment, out);
                 Ok(false)
             }
             Err(ReceiveError::Gap { have, .. }) => {
@@ -403,7 +401,7 @@ impl Session {
         if is_last && self.forks.finish(log, root) {
             // The peer served it, and waits to hear what came of it.
             self.branches_told = engine.branch_count();
-            out.push(Output::Control(Control::Frontier(engine.frontier())));
+            out.push(Output::Control(Control::Frontier(engine.frontier_for(&self.peer))));
         }
         Ok(())
     }
@@ -424,6 +422,12 @@ impl Session {
         Ok(())
     }
 
+    fn keep_early(&mut self, segment: Segment, out: &mut Vec<Output>) {
+        if self.early.put(segment).is_err() {
+            self.close(CloseCode::Protocol, "more segments than the window allows", out);
+        }
+    }
+
     fn retry_early(
         &mut self,
         engine: &mut Engine,
@@ -433,18 +437,22 @@ impl Session {
         let mut again = !self.early.is_empty();
         while again {
             again = false;
-            for (log, mut queue) in std::mem::take(&mut self.early) {
+            for (log, mut queue) in self.early.take() {
                 while let Some(segment) = queue.pop_front() {
                     again |= self.receive(engine, segment, now, out)?;
-                    if self.early.contains_key(&log) {
+                    if self.early.holds(&log) {
                         break;
                     }
                 }
-                if let Some(kept) = self.early.get_mut(&log) {
-                    kept.append(&mut queue);
+                if self.early.put_back(queue).is_err() {
+                    self.close(CloseCode::Protocol, "more segments than the window allows", out);
                 }
             }
-            again &= !self.early.is_empty();
+            again &= !self.early.is_empty() && !self.is_closed();
+        }
+        for log in self.early.now_known(|log| engine.knows(&log.device)) {
+            let from = engine.size_of_log(&log);
+            out.push(Output::Control(Control::Want { log, from, branch: None }));
         }
         Ok(())
     }
@@ -462,7 +470,7 @@ impl Session {
             self.forks.serve(log);
             let Some(size) = engine.size_of_history(&log, root) else {
                 // It grew since the peer heard of it.
-                out.push(Output::Control(Control::Frontier(engine.frontier())));
+                out.push(Output::Control(Control::Frontier(engine.frontier_for(&self.peer))));
                 return Ok(());
             };
             // Whoever has more than all of it gets its end again: it shows which history that is.
@@ -470,7 +478,10 @@ impl Session {
             out.extend(engine.segment(&log, from, branch)?.map(|segment| Output::Segment(Box::new(segment))));
             return Ok(());
         }
-        self.flow.restart(&log, from);
+        if !self.flow.restart(&log, from) {
+            self.close(CloseCode::Protocol, "the same entries were asked for again and again", out);
+            return Ok(());
+        }
         self.pump(engine, out)
     }
 }

@@ -266,7 +266,7 @@ pub struct PendingRow {
     pub reason: String,
     /// The object it is about.
     #[n(2)]
-    pub object: Option<(ObjectId, Incarnation)>,
+    pub object: Option<(ObjectId, Collection, Incarnation)>,
     /// What it waits for: change hashes or governance heads.
     #[n(3)]
     pub missing: Vec<Digest>,

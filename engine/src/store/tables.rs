@@ -9,7 +9,7 @@
 //! | `plain` | name | unsealed: format version, workspace, device | open |
 //! | `runs` | log number u32, first position u64 | a packed run and its checkpoint | segments, history, verify |
 //! | `logs` | log number u32 | identity, tree edge, newest checkpoint | open |
-//! | `objects` | object id, 0, incarnation | collection, heads, sizes, state | every read and write of an object |
+//! | `objects` | object id, 0, collection, 0, incarnation | collection, heads, sizes, state | every read and write of an object |
 //! | `docs` | document number u64, part u32 | part 0 a snapshot, others changes after it | loading a document |
 //! | `names` | collection, 0, object id, 0, incarnation | nothing | `list` |
 //! | `pending` | log number u32, position u64 | why an entry is not admitted | open, `explain` |
@@ -132,8 +132,8 @@ pub mod key {
 
     /// `objects`. Ids hold no control characters, so 0 ends them.
     #[must_use]
-    pub fn object(object: &ObjectId, incarnation: &Incarnation) -> Vec<u8> {
-        [object.as_str().as_bytes(), &[0], &incarnation.0].concat()
+    pub fn object(object: &ObjectId, collection: &Collection, incarnation: &Incarnation) -> Vec<u8> {
+        [object.as_str().as_bytes(), &[0], collection.as_str().as_bytes(), &[0], &incarnation.0].concat()
     }
 
     /// The common start of all incarnations of an object in `objects`.
@@ -151,7 +151,7 @@ pub mod key {
     /// `names`.
     #[must_use]
     pub fn name(collection: &Collection, object: &ObjectId, incarnation: &Incarnation) -> Vec<u8> {
-        [collection.as_str().as_bytes(), &[0], &self::object(object, incarnation)].concat()
+        [collection.as_str().as_bytes(), &[0], object.as_str().as_bytes(), &[0], &incarnation.0].concat()
     }
 
     /// The common start of all objects of a collection in `names`.

@@ -8,7 +8,7 @@
 use super::judge::Question;
 use super::local::cover;
 use super::stage::Stage;
-use super::{Engine, LogState, ObjectKey};
+use super::{Engine, LogState, ObjectKey, subject_key};
 use crate::document;
 use crate::guard::{self, Incoming};
 use crate::ledger;
@@ -95,7 +95,7 @@ impl Engine {
                 Judged::Granted(proof) => match arrival.record.entry.kind {
                     EntryKind::EDIT => {
                         let Some(subject) = &arrival.record.entry.subject else { continue };
-                        let key = (subject.object.clone(), subject.incarnation);
+                        let key = subject_key(subject);
                         candidates.entry(key).or_default().push(Candidate { arrival, proof });
                     }
                     EntryKind::TOMBSTONE => tombstones.push(Candidate { arrival, proof }),
@@ -154,9 +154,6 @@ impl Engine {
         } else {
             None
         };
-        if let Some(reason) = act.as_ref().and_then(|act| self.malformed_act(act)) {
-            return refused(reason);
-        }
         if entry.kind == EntryKind::SESSION && payload.len() != 16 {
             return refused("a session has 16 bytes");
         }
@@ -166,6 +163,10 @@ impl Engine {
         let question = Question::of_entry(Origin::Remote, device, entry, act.as_ref(), &rules.governance);
         match question.ask(&mut self.gate, &rules, entry.operation) {
             Ok(grant) => {
+                // After the gate: Cedar reads the policies of those alone who may write them.
+                if let Some(reason) = act.as_ref().and_then(|act| self.malformed_act(act)) {
+                    return refused(reason);
+                }
                 self.keep_decision(stage, &Arc::clone(grant.decision()));
                 let Ok(proof) = grant.redeem(entry.operation) else {
                     return refused("the grant does not fit the operation");
@@ -336,7 +337,7 @@ impl Engine {
             }
         };
         let Some(subject) = &entry.subject else { return Ok(false) };
-        let key = (subject.object.clone(), subject.incarnation);
+        let key = subject_key(subject);
         self.staged_object(stage, &key)?;
         if tombstone.heads.is_empty() || tombstone.heads.len() > limits::CHANGE_DEPS {
             let reason = "it names no state, or too many".to_owned();
@@ -413,7 +414,7 @@ impl Engine {
         };
         let at = (arrival.no, arrival.seq);
         let before = stage.pending_at(at).cloned().flatten().or_else(|| self.pending.get(&at).cloned());
-        let object = entry.subject.as_ref().map(|s| (s.object.clone(), s.incarnation));
+        let object = entry.subject.as_ref().map(subject_key);
         if before.as_ref().is_none_or(|before| before.state != state) {
             let refused = state == EntryState::Refused;
             let record =

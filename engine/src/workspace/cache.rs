@@ -112,7 +112,8 @@ mod tests {
     use syncd_schema::Incarnation;
 
     fn key(n: u8) -> ObjectKey {
-        (format!("object-{n}").parse().expect("an id"), Incarnation([n; 32]))
+        let collection = "notes".parse().expect("a name");
+        (format!("object-{n}").parse().expect("an id"), collection, Incarnation([n; 32]))
     }
 
     #[test]

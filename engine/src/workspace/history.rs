@@ -94,7 +94,7 @@ impl Engine {
         // Deletions are in the log and in no document; they are few, and found by the object they name.
         items.extend(self.tombstones_of(object)?);
         for ((no, seq), row) in &self.pending {
-            if row.object.as_ref().is_some_and(|(id, _)| id == object)
+            if row.object.as_ref().is_some_and(|(id, ..)| id == object)
                 && let Some(record) = self.record_at(*no, *seq)?
             {
                 items.push((*no, *seq, record.entry));
@@ -433,7 +433,7 @@ impl Engine {
             _ => "clean",
         };
         for ((no, seq), row) in &self.pending {
-            if row.object.as_ref().is_some_and(|(id, _)| id == object) {
+            if row.object.as_ref().is_some_and(|(id, ..)| id == object) {
                 because.push(format!(
                     "Entry {seq} of log {} is not admitted: {}.",
                     self.log_name(*no),

@@ -6,7 +6,7 @@
 use super::intent::{Intent, Refused, WriteError, WriteRequest, Written};
 use super::judge::Question;
 use super::stage::{Stage, StagedObject};
-use super::{Engine, Event, ObjectKey, Rules};
+use super::{Engine, Event, ObjectKey, Rules, subject_key};
 use crate::document::{self, Edit};
 use crate::ledger;
 use crate::store::StoreError;
@@ -159,7 +159,7 @@ impl Engine {
             Some(object) => object.clone(),
             None => operation.to_string().parse().map_err(|_| WriteError::Grant)?,
         };
-        if stage.objects.keys().any(|(staged, _)| *staged == object)
+        if stage.objects.keys().any(|(staged, ..)| *staged == object)
             || !self.object_lives(&object)?.is_empty()
         {
             return Err(WriteError::Exists(object));
@@ -217,7 +217,7 @@ impl Engine {
             changed: time,
         };
         stage.next_document += 1;
-        let key = (subject.object.clone(), subject.incarnation);
+        let key = subject_key(subject);
         let staged = StagedObject {
             row,
             document,
@@ -385,14 +385,12 @@ impl Engine {
 
     /// The one life of an object that may be written to.
     fn writable(&self, stage: &Stage, object: &ObjectId) -> Result<ObjectRow, WriteError> {
-        let from = (object.clone(), Incarnation([0; 32]));
-        let staged = stage.objects.range(from..).next().filter(|(key, _)| key.0 == *object);
-        let staged = staged.map(|(_, staged)| staged.row.clone());
-        let mut lives = self.object_lives(object)?;
-        if lives.len() > 1 {
-            return Err(WriteError::Ambiguous(object.clone()));
-        }
-        let row = staged.or_else(|| lives.pop()).ok_or_else(|| WriteError::NotFound(object.clone()))?;
+        let row = match self.object_lives(object)?.as_slice() {
+            [] => stage.objects.values().map(|staged| &staged.row).find(|row| row.object == *object).cloned(),
+            [row] => Some(stage.objects.get(&key_of(row)).map_or(row, |staged| &staged.row).clone()),
+            _ => return Err(WriteError::Ambiguous(object.clone())),
+        };
+        let row = row.ok_or_else(|| WriteError::NotFound(object.clone()))?;
         if row.is_tombstoned() { Err(WriteError::Tombstoned(object.clone())) } else { Ok(row) }
     }
 
@@ -465,7 +463,7 @@ fn redeem(grant: Grant, operation: OperationId) -> Result<Redeemed, WriteError> 
 }
 
 fn key_of(row: &ObjectRow) -> ObjectKey {
-    (row.object.clone(), row.incarnation)
+    (row.object.clone(), row.collection.clone(), row.incarnation)
 }
 
 fn sorted(heads: &[Digest]) -> Vec<Digest> {

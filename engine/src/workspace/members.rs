@@ -186,7 +186,9 @@ impl Engine {
         }
         let genesis = self.genesis()?.ok_or(MemberError::NoGenesis)?;
         let mut keys = Vec::new();
-        for (key_epoch, key) in self.keys.clone() {
+        // A relay passes on what it cannot read.
+        let readable = if role == Role::Relay { Vec::new() } else { self.keys.clone().into_iter().collect() };
+        for (key_epoch, key) in readable {
             keys.push(wrap_key(
                 &self.workspace,
                 &key_agreement,
@@ -226,8 +228,10 @@ impl Engine {
     ) -> Result<Vec<Event>, StoreError> {
         let next =
             "if somebody you know tried to join, give them a new ticket; else nothing needs to be done";
-        let place = format!("device {}", device.short());
-        let finding = Finding::new(FindingKind::PairingRefused, &place, Severity::Notice, reason, next, now);
+        // Keys cost nothing: strangers are counted, not listed.
+        let text = format!("device {}: {reason}", device.short());
+        let finding =
+            Finding::new(FindingKind::PairingRefused, "pairing", Severity::Notice, &text, next, now);
         let mut stage = self.stage(now);
         self.find(&mut stage, finding)?;
         self.commit(stage)

@@ -47,15 +47,22 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use syncd_evidence::Tree;
 use syncd_policy::{Gate, Policies};
+use syncd_schema::entry::Subject;
 use syncd_schema::governance::Chain;
 use syncd_schema::message::Position;
 use syncd_schema::{
-    DeviceId, Digest, Epoch, Governance, Incarnation, LogId, LogSeq, ObjectId, OperationId, UnixMicros,
-    WorkspaceId, domain,
+    Collection, DeviceId, Digest, Epoch, Governance, Incarnation, LogId, LogSeq, ObjectId, OperationId,
+    UnixMicros, WorkspaceId, domain,
 };
 
-/// Names one life of an object.
-pub(crate) type ObjectKey = (ObjectId, Incarnation);
+/// Names one life of an object. The collection is a part of it: the gate judges an entry by the collection it names, so
+/// what names another one must be about another object.
+pub(crate) type ObjectKey = (ObjectId, Collection, Incarnation);
+
+/// The life that an entry is about.
+pub(crate) fn subject_key(subject: &Subject) -> ObjectKey {
+    (subject.object.clone(), subject.collection.clone(), subject.incarnation)
+}
 
 /// What others must hear of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,6 +206,7 @@ impl Engine {
                 size: state.size(),
                 root: state.row.tree.root(),
                 branch,
+                signature: None,
             })
         };
         let mut positions: Vec<Position> = self.logs.values().filter_map(position).collect();

@@ -373,6 +373,7 @@ impl Engine {
         self.pending.clear();
         self.decisions_stored.clear();
         self.said_seen.clear();
+        self.same_so_far.clear();
         self.cache = Cache::new();
         self.chain = Chain::default();
         // A new session is drawn before the next write: the old one may or may not be logged.

@@ -211,7 +211,7 @@ impl Engine {
     /// An object of which entries wait and nothing was admitted yet.
     fn unborn(&self, object: &ObjectId) -> Result<Option<ObjectView>, StoreError> {
         for ((no, seq), row) in &self.pending {
-            if row.object.as_ref().is_some_and(|(waiting, _)| waiting == object) {
+            if row.object.as_ref().is_some_and(|(waiting, ..)| waiting == object) {
                 let subject = self.record_at(*no, *seq)?.and_then(|record| record.entry.subject);
                 return Ok(subject.map(|subject| ObjectView {
                     object: object.clone(),
@@ -266,7 +266,7 @@ impl Engine {
         row: &ObjectRow,
         read: impl FnOnce(&Automerge) -> T,
     ) -> Result<T, StoreError> {
-        let key: ObjectKey = (row.object.clone(), row.incarnation);
+        let key: ObjectKey = (row.object.clone(), row.collection.clone(), row.incarnation);
         let loaded = match self.cache.take(&key) {
             Some(loaded) => loaded,
             None => super::cache::Loaded {
@@ -283,7 +283,7 @@ impl Engine {
         let Some(first) = lives.first() else { return ObjectState::Blocked };
         let waits = |state: EntryState| {
             self.pending.values().any(|row| {
-                row.state == state && row.object.as_ref().is_some_and(|(object, _)| *object == first.object)
+                row.state == state && row.object.as_ref().is_some_and(|(object, ..)| *object == first.object)
             })
         };
         if lives.len() > 1 || first.is_half_deleted() {
@@ -314,7 +314,11 @@ impl Engine {
             if summaries.last().is_some_and(|last: &ObjectSummary| last.object == object) {
                 continue;
             }
-            let Some(row) = self.object_row(&(object, Incarnation(*incarnation)))? else { continue };
+            let Some(row) =
+                self.object_row(&(object, Collection::clone(&collection), Incarnation(*incarnation)))?
+            else {
+                continue;
+            };
             let lives = self.object_lives(&row.object)?;
             summaries.push(ObjectSummary {
                 state: self.state_of(&lives),
@@ -451,7 +455,7 @@ impl Engine {
     }
 
     pub(crate) fn object_row(&self, key: &ObjectKey) -> Result<Option<ObjectRow>, StoreError> {
-        rows::read(&self.store, Table::Objects, &key::object(&key.0, &key.1))
+        rows::read(&self.store, Table::Objects, &key::object(&key.0, &key.1, &key.2))
     }
 
     /// All lives of an object, by incarnation.

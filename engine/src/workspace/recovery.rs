@@ -15,7 +15,7 @@ use crate::store::tables::{LogNo, Table, key};
 use std::num::NonZeroUsize;
 use syncd_evidence::{Checkpoint, Finding, FindingKind, Severity, Tree};
 use syncd_schema::message::{Position, Segment};
-use syncd_schema::{Digest, Epoch, LogId, LogSeq, UnixMicros, cbor};
+use syncd_schema::{DeviceId, Digest, Epoch, LogId, LogSeq, UnixMicros, cbor};
 
 /// Histories of logs that are compared at once with those held; the count of one that is pushed out begins anew.
 pub(super) const HISTORIES_COMPARED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
@@ -57,7 +57,32 @@ impl Engine {
         }
     }
 
-    /// A peer knows more of this device's own log than the device does: an old copy of the store is running.
+    /// What a peer is told of the logs held here: of its own logs, with its own signatures.
+    #[must_use]
+    pub fn frontier_for(&self, peer: &DeviceId) -> Vec<Position> {
+        let mut positions = self.frontier();
+        for position in positions.iter_mut().filter(|position| position.log.device == *peer) {
+            let histories = [self.log_numbers.get(&position.log), self.branches.get(&position.log)];
+            let signed = histories.into_iter().flatten().filter_map(|no| self.log(*no)?.row.checkpoint);
+            position.signature = signed
+                .filter(|checkpoint| (checkpoint.size, checkpoint.root) == (position.size, position.root))
+                .map(|checkpoint| checkpoint.signature)
+                .next();
+        }
+        positions
+    }
+
+    /// Whether a position is one that this device signed itself.
+    fn is_own_word(&self, position: &Position) -> bool {
+        let (size, root) = (position.size, position.root);
+        position.signature.is_some_and(|signature| {
+            let checkpoint = Checkpoint { size, root, signature };
+            checkpoint.verify(&self.origin(&LogKind::Device(position.log)), &self.device()).is_ok()
+        })
+    }
+
+    /// A peer knows more of this device's own log than the device does, and shows the device's own signature for
+    /// it: an old copy of the store is running. Without the signature anybody could stop a device with a number.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -66,9 +91,12 @@ impl Engine {
         if log.device != self.device() || log.epoch < self.store_row.epoch {
             return Ok(Vec::new());
         }
-        self.highest_epoch = self.highest_epoch.max(log.epoch);
         let have = self.device_log(&log).map_or(LogSeq(0), super::LogState::size);
-        if position.size <= have || self.store_row.stopped.is_some() {
+        if position.size <= have || !self.is_own_word(position) {
+            return Ok(Vec::new());
+        }
+        self.highest_epoch = self.highest_epoch.max(log.epoch);
+        if self.store_row.stopped.is_some() {
             return Ok(Vec::new());
         }
         let finding = Finding::new(
@@ -180,8 +208,10 @@ impl Engine {
         }
         if verified.tree.size() > held_size {
             // It goes on where this device's copy ends: no fork, only news.
-            self.same_so_far.put(asked, verified.tree);
-            return self.receive_plain(segment, *checkpoint, now);
+            let tree = verified.tree;
+            let receipt = self.receive_plain(segment, *checkpoint, now)?;
+            self.same_so_far.put(asked, tree);
+            return Ok(receipt);
         }
         let size = verified.tree.size();
         self.same_so_far.put(asked, verified.tree);

@@ -325,7 +325,7 @@ impl Engine {
         stage: &'s mut Stage,
         row: ObjectRow,
     ) -> Result<&'s mut StagedObject, StoreError> {
-        match stage.objects.entry((row.object.clone(), row.incarnation)) {
+        match stage.objects.entry((row.object.clone(), row.collection.clone(), row.incarnation)) {
             Place::Occupied(staged) => Ok(staged.into_mut()),
             Place::Vacant(place) => {
                 let document = match self.cache.take(place.key()) {
@@ -444,7 +444,11 @@ impl Engine {
             let name = key::name(&row.collection, &row.object, &row.incarnation);
             stage.batch.put(Table::Names, name, Vec::new());
         }
-        stage.batch.put(Table::Objects, key::object(&row.object, &row.incarnation), cbor::encode(row));
+        stage.batch.put(
+            Table::Objects,
+            key::object(&row.object, &row.collection, &row.incarnation),
+            cbor::encode(row),
+        );
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! entries; documents with the entries that made them; the index with the documents.
 
 use super::segments::decode_run;
-use super::{Engine, LogState, ObjectKey};
+use super::{Engine, LogState, ObjectKey, subject_key};
 use crate::document;
 use crate::store::StoreError;
 use crate::store::rows::{self, LogKind, ObjectRow, RunRow};
@@ -228,7 +228,7 @@ impl Engine {
             if let (Some(subject), EntryKind::EDIT, true, false) =
                 (&entry.subject, entry.kind, admitted, is_branch)
             {
-                let key = (subject.object.clone(), subject.incarnation);
+                let key = subject_key(subject);
                 walk.changes.entry(key).or_default().push(entry.payload_digest);
             }
         }
@@ -266,7 +266,7 @@ impl Engine {
                 Ok(None) | Err(_) => continue,
             };
             let place = format!("object {}", row.object);
-            let key = (row.object.clone(), row.incarnation);
+            let key = (row.object.clone(), row.collection.clone(), row.incarnation);
             let logged = changes.remove(&key).unwrap_or_default();
             let name = key::name(&row.collection, &row.object, &row.incarnation);
             if !matches!(self.store.get(Table::Names, &name), Ok(Some(_))) {

@@ -12,7 +12,8 @@ use syncd_schema::{Epoch, LogId, LogSeq, Role, cbor, domain};
 fn control_messages() {
     let mut file =
         File::open("control.json", "Messages of the control stream, and the digest of a frontier.");
-    let position = Position { log: log(), size: LogSeq(300), root: digest(0x41), branch: false };
+    let position =
+        Position { log: log(), size: LogSeq(300), root: digest(0x41), branch: false, signature: None };
     let outcome = message::Outcome {
         first: LogSeq(290),
         count: 10,
@@ -29,7 +30,14 @@ fn control_messages() {
     };
     let messages = [
         ("hello", Control::Hello(hello)),
-        ("frontier", Control::Frontier(vec![position, Position { branch: true, ..position }])),
+        (
+            "frontier",
+            Control::Frontier(vec![
+                position,
+                Position { branch: true, ..position },
+                Position { signature: Some([0x42; 64]), ..position },
+            ]),
+        ),
         ("ack", Control::Ack { log: log(), size: LogSeq(300), outcomes: vec![outcome] }),
         ("want", Control::Want { log: log(), from: LogSeq(17), branch: Some(digest(7)) }),
         (

@@ -84,7 +84,7 @@ fn rows() {
     let pending = PendingRow {
         state: EntryState::Held,
         reason: "it builds on changes that have not arrived".to_owned(),
-        object: Some((name("n1"), Incarnation([0x92; 32]))),
+        object: Some((name("n1"), name("notes"), Incarnation([0x92; 32]))),
         missing: vec![digest(0x94)],
         requires: vec![operation(3)],
         decision: None,
@@ -125,7 +125,7 @@ fn rows() {
     let keys = [
         ("logs", key::log(LogNo(258))),
         ("runs and pending", key::position(LogNo(258), LogSeq(772))),
-        ("objects", key::object(&name("n1"), &incarnation)),
+        ("objects", key::object(&name("n1"), &name("notes"), &incarnation)),
         ("docs", key::part(7, 2)),
         ("names", key::name(&name("notes"), &name("n1"), &incarnation)),
         ("peers", key::peer(&device(), LogNo(258), LogSeq(772))),
