@@ -36,6 +36,7 @@ fn greeted(engine: &mut Engine, peer: DeviceId) -> Session {
         workspace: engine.workspace(),
         frontier: Digest([1; 32]),
         entries: 0,
+        own: None,
     };
     for word in [Control::Hello(hello), Control::Frontier(Vec::new())] {
         session.handle(engine, Input::Control(word), at(500)).expect("the disk works");

@@ -46,6 +46,10 @@ pub struct Hello {
     /// Entries of this side over all logs, for people.
     #[n(5)]
     pub entries: u64,
+    /// What this side holds of the receiver's newest log, with the receiver's signature: a receiver whose store is
+    /// older than that has it proven before it knows who speaks.
+    #[n(6)]
+    pub own: Option<Box<Position>>,
 }
 
 /// How much of one log a device holds.

@@ -73,3 +73,32 @@ fn an_older_copy_put_in_place_fetches_what_it_lost_and_goes_on_in_a_new_epoch() 
     }
     assert_eq!(daemon.stop(), 0);
 }
+
+#[test]
+fn an_owner_restored_from_before_an_invitation_learns_of_the_member_from_its_own_signature() {
+    let (ada, bob, backup) = (Device::new(), Device::new(), Device::new());
+    ada.run(&["put", "notes", "--id", "a1", r#"{"n": 1}"#]).ok();
+    copy(&ada, &backup);
+    let daemon = ada.up();
+    let listen = daemon.ready["listen"].as_str().unwrap().to_owned();
+    let ticket = ada.run(&["invite"]).ok()["ticket"].as_str().unwrap().to_owned();
+    bob.run(&["join", &ticket]).ok();
+    ada.run(&["put", "notes", "--id", "a2", r#"{"n": 2}"#]).ok();
+    bob.run(&["put", "notes", "--id", "b1", r#"{"n": 3}"#]).ok();
+    bob.run(&["sync"]).ok();
+    assert_eq!(daemon.stop(), 0);
+    // The backup has never heard of Bob.
+    let ada = backup;
+    assert_eq!(ada.run(&["devices"]).ok().as_array().unwrap().len(), 1);
+    let daemon = ada.up_with(&["--listen", &listen]);
+    bob.run(&["sync"]).ok();
+    let status = ada.run(&["status"]).ok();
+    assert_eq!((status["epoch"].clone(), status.get("stopped")), (1.into(), None), "{status}");
+    assert_eq!(ada.run(&["devices"]).ok().as_array().unwrap().len(), 2);
+    for id in ["a1", "a2", "b1"] {
+        assert_eq!(ada.run(&["get", id]).ok(), bob.run(&["get", id]).ok());
+    }
+    ada.run(&["put", "notes", "--id", "a3", r#"{"n": 4}"#]).ok();
+    assert_eq!(ada.run(&["evidence", "verify"]).ok()["ok"], true);
+    assert_eq!(daemon.stop(), 0);
+}

@@ -41,6 +41,7 @@ fn hello() -> Control {
         workspace: WorkspaceId([1; 16]),
         frontier: Digest([2; 32]),
         entries: 0,
+        own: None,
     })
 }
 

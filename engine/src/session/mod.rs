@@ -6,12 +6,14 @@
 //! segments per log. When all is said the session stays open and passes on what is new. Its states are in
 //! `Phase`; `flow` keeps count of what the peer has.
 
+mod doubt;
 mod early;
 mod flow;
 mod forks;
 
 use crate::store::StoreError;
 use crate::workspace::{Demand, Engine, Event, ReceiveError};
+use doubt::Doubt;
 use early::Early;
 use flow::Flow;
 use forks::Forks;
@@ -51,6 +53,8 @@ pub enum Output {
 enum Phase {
     /// The peer's hello is awaited. `ours` are the positions our own hello spoke for, once it was sent.
     Greeting { ours: Option<Vec<Position>> },
+    /// The peer is not known, and has proof that this store is older than its membership.
+    Doubting(Doubt),
     /// Hellos differ, and the peer's positions are awaited.
     Comparing,
     /// Entries flow.
@@ -138,7 +142,7 @@ impl Session {
         if !self.dialler {
             return Vec::new();
         }
-        let (hello, ours) = hello(engine);
+        let (hello, ours) = hello(engine, &self.peer);
         self.phase = Phase::Greeting { ours: Some(ours) };
         vec![Output::Control(Control::Hello(hello))]
     }
@@ -158,13 +162,21 @@ impl Session {
             (Phase::Closed, _) => {}
             (Phase::Greeting { ours }, Input::Control(Control::Hello(hello))) => {
                 let ours = ours.take();
-                self.greet(engine, &hello, ours, &mut out);
+                self.greet(engine, &hello, ours, now, &mut out)?;
             }
             (Phase::Comparing, Input::Control(Control::Frontier(theirs))) => {
                 self.compare(engine, &theirs, now, &mut out)?;
             }
             // Logs may grow at any time; what is new is sent once positions are known.
-            (Phase::Greeting { .. } | Phase::Comparing, Input::Grew) => {}
+            (Phase::Greeting { .. } | Phase::Doubting(_) | Phase::Comparing, Input::Grew) => {}
+            (Phase::Doubting(_), Input::Control(Control::Frontier(theirs))) => {
+                self.hear_in_doubt(engine, theirs, &mut out);
+            }
+            (Phase::Doubting(_), Input::Segment(segment)) => {
+                self.take_in_doubt(engine, *segment, now, &mut out)?;
+            }
+            // It knows this device and cannot know that it is not known itself.
+            (Phase::Doubting(_), Input::Control(Control::Ack { .. } | Control::Want { .. })) => {}
             (Phase::Flowing, Input::Grew) => {
                 // A fork is told of at once: an open session may go on for days.
                 if engine.branch_count() > self.branches_told {
@@ -199,7 +211,7 @@ impl Session {
                 out.push(Output::Close(code, text));
             }
             (Phase::Greeting { .. }, Input::Control(_) | Input::Segment(_))
-            | (Phase::Comparing | Phase::Flowing, Input::Control(Control::Hello(_))) => {
+            | (Phase::Doubting(_) | Phase::Comparing | Phase::Flowing, Input::Control(Control::Hello(_))) => {
                 self.close(CloseCode::Protocol, "that message has no place here", &mut out);
             }
         }
@@ -213,39 +225,42 @@ impl Session {
     }
 
     /// Version, workspace and membership; then equal or not.
-    fn greet(&mut self, engine: &Engine, theirs: &Hello, ours: Option<Vec<Position>>, out: &mut Vec<Output>) {
-        if theirs.min_version > MAX_VERSION || theirs.max_version < MIN_VERSION {
-            let text =
-                format!("this side speaks versions {MIN_VERSION} to {MAX_VERSION}; update the older program");
-            return self.close(CloseCode::Version, &text, out);
+    fn greet(
+        &mut self,
+        engine: &mut Engine,
+        theirs: &Hello,
+        ours: Option<Vec<Position>>,
+        now: UnixMicros,
+        out: &mut Vec<Output>,
+    ) -> Result<(), StoreError> {
+        if let Some((code, text)) = unfit(engine, theirs) {
+            self.close(code, &text, out);
+            return Ok(());
         }
-        if theirs.features & features::REQUIRED != features::REQUIRED {
-            let text = "this side sends what the other cannot read; update the older program";
-            return self.close(CloseCode::Version, text, out);
-        }
-        if theirs.workspace != engine.workspace() {
-            return self.close(CloseCode::Workspace, "this device does not hold that workspace", out);
-        }
-        if !engine.knows(&self.peer) {
-            let text = "this key is not a member of the workspace; join with a ticket from `invite`";
-            return self.close(CloseCode::UnknownKey, text, out);
+        let is_known = engine.knows(&self.peer);
+        if !is_known && !theirs.own.as_deref().is_some_and(|own| engine.lost(own)) {
+            self.close(CloseCode::UnknownKey, unknown_key(), out);
+            return Ok(());
         }
         self.branches_told = engine.branch_count();
-        let (hello, now_held) = hello(engine);
+        let (hello, now_held) = hello(engine, &self.peer);
         let spoken_for = match ours {
             Some(positions) => positions,
             None => {
                 out.push(Output::Control(Control::Hello(hello)));
-                now_held.clone()
+                now_held
             }
         };
-        if frontier_digest(&spoken_for) == theirs.frontier {
+        if !is_known {
+            self.doubt(engine, theirs.own.as_deref(), now, out)?;
+        } else if frontier_digest(&spoken_for) == theirs.frontier {
             self.flow.assume(&spoken_for);
             self.phase = Phase::Flowing;
-            return;
+        } else {
+            out.push(Output::Control(Control::Frontier(engine.frontier_for(&self.peer))));
+            self.phase = Phase::Comparing;
         }
-        out.push(Output::Control(Control::Frontier(engine.frontier_for(&self.peer))));
-        self.phase = Phase::Comparing;
+        Ok(())
     }
 
     /// The peer's positions: what it lacks is sent, what it has more of is expected, what differs is fetched whole.
@@ -290,11 +305,22 @@ impl Session {
     /// Sends what the peer lacks, as far as its window allows.
     fn pump(&mut self, engine: &mut Engine, out: &mut Vec<Output>) -> Result<(), StoreError> {
         for (log, size) in engine.log_sizes() {
-            while let Some(from) = self.flow.next_to_send(&log, size) {
-                let Some(segment) = engine.segment(&log, from, None)? else { break };
-                self.flow.sent(&log, segment.first.plus(u64::from(segment.count)));
-                out.push(Output::Segment(Box::new(segment)));
-            }
+            self.pump_log(engine, log, size, out)?;
+        }
+        Ok(())
+    }
+
+    fn pump_log(
+        &mut self,
+        engine: &mut Engine,
+        log: LogId,
+        size: LogSeq,
+        out: &mut Vec<Output>,
+    ) -> Result<(), StoreError> {
+        while let Some(from) = self.flow.next_to_send(&log, size) {
+            let Some(segment) = engine.segment(&log, from, None)? else { break };
+            self.flow.sent(&log, segment.first.plus(u64::from(segment.count)));
+            out.push(Output::Segment(Box::new(segment)));
         }
         Ok(())
     }
@@ -482,8 +508,31 @@ impl Session {
             self.close(CloseCode::Protocol, "the same entries were asked for again and again", out);
             return Ok(());
         }
+        if matches!(self.phase, Phase::Comparing) {
+            // Its positions have not come: this log is all that it asked for so far.
+            return self.pump_log(engine, log, engine.size_of_log(&log), out);
+        }
         self.pump(engine, out)
     }
+}
+
+/// Why a session with that side is not possible, whoever it is.
+fn unfit(engine: &Engine, theirs: &Hello) -> Option<(CloseCode, String)> {
+    if theirs.min_version > MAX_VERSION || theirs.max_version < MIN_VERSION {
+        let text =
+            format!("this side speaks versions {MIN_VERSION} to {MAX_VERSION}; update the older program");
+        return Some((CloseCode::Version, text));
+    }
+    if theirs.features & features::REQUIRED != features::REQUIRED {
+        let text = "this side sends what the other cannot read; update the older program";
+        return Some((CloseCode::Version, text.to_owned()));
+    }
+    let is_other = theirs.workspace != engine.workspace();
+    is_other.then(|| (CloseCode::Workspace, "this device does not hold that workspace".to_owned()))
+}
+
+const fn unknown_key() -> &'static str {
+    "this key is not a member of the workspace; join with a ticket from `invite`"
 }
 
 /// The root after the last entry of a segment whose checkpoint was verified.
@@ -491,7 +540,7 @@ fn ends_in(segment: &Segment) -> Digest {
     minicbor::decode::<Checkpoint>(&segment.checkpoint).map_or(Digest([0; 32]), |checkpoint| checkpoint.root)
 }
 
-fn hello(engine: &Engine) -> (Hello, Vec<Position>) {
+fn hello(engine: &Engine, peer: &DeviceId) -> (Hello, Vec<Position>) {
     let positions = engine.frontier();
     let hello = Hello {
         min_version: MIN_VERSION,
@@ -500,6 +549,7 @@ fn hello(engine: &Engine) -> (Hello, Vec<Position>) {
         workspace: engine.workspace(),
         frontier: frontier_digest(&positions),
         entries: positions.iter().map(|position| position.size.0).sum(),
+        own: engine.newest_log_of(peer).map(Box::new),
     };
     (hello, positions)
 }

@@ -72,6 +72,24 @@ impl Engine {
         positions
     }
 
+    /// What is held of a device's newest log, with its signature: enough to show that device that its store is old.
+    #[must_use]
+    pub fn newest_log_of(&self, peer: &DeviceId) -> Option<Position> {
+        let own = self.frontier_for(peer).into_iter().filter(|position| position.signature.is_some());
+        own.max_by_key(|position| (position.log.epoch, position.size))
+    }
+
+    /// Whether a position shows, by this device's own signature, that it wrote more than this store has.
+    #[must_use]
+    pub fn lost(&self, position: &Position) -> bool {
+        let log = position.log;
+        log.workspace == self.workspace
+            && log.device == self.device()
+            && log.epoch >= self.store_row.epoch
+            && position.size > self.size_of_log(&log)
+            && self.is_own_word(position)
+    }
+
     /// Whether a position is one that this device signed itself.
     fn is_own_word(&self, position: &Position) -> bool {
         let (size, root) = (position.size, position.root);
@@ -87,14 +105,11 @@ impl Engine {
     /// # Errors
     /// When the disk refuses.
     pub fn notice_own_log(&mut self, position: &Position, now: UnixMicros) -> Result<Vec<Event>, StoreError> {
+        if !self.lost(position) {
+            return Ok(Vec::new());
+        }
         let log = position.log;
-        if log.device != self.device() || log.epoch < self.store_row.epoch {
-            return Ok(Vec::new());
-        }
-        let have = self.device_log(&log).map_or(LogSeq(0), super::LogState::size);
-        if position.size <= have || !self.is_own_word(position) {
-            return Ok(Vec::new());
-        }
+        let have = self.size_of_log(&log);
         self.highest_epoch = self.highest_epoch.max(log.epoch);
         if self.store_row.stopped.is_some() {
             return Ok(Vec::new());
@@ -141,7 +156,9 @@ impl Engine {
         let mut events = Vec::new();
         if log.device == self.device() && self.store_row.stopped == Some(Stop::RolledBack) {
             // A new epoch ends the doubt: whatever else of the old one turns up is taken like any log.
-            events.extend(self.go_on(self.highest_epoch.max(self.store_row.epoch).next(), now)?);
+            let own = self.log_numbers.keys().filter(|held| held.device == self.device());
+            let used = own.map(|held| held.epoch).max().unwrap_or_default();
+            events.extend(self.go_on(used.max(self.highest_epoch).max(self.store_row.epoch).next(), now)?);
         }
         let allowed = self.governance().members.get(&self.device()).map_or(Epoch(0), |m| m.min_epoch);
         if allowed > self.store_row.epoch {

@@ -27,6 +27,7 @@ fn control_messages() {
         workspace: workspace(),
         frontier: frontier_digest(&[position]),
         entries: 300,
+        own: Some(Box::new(Position { signature: Some([0x42; 64]), ..position })),
     };
     let messages = [
         ("hello", Control::Hello(hello)),

@@ -243,7 +243,11 @@ impl World {
         }
         self.devices[device].known = self.devices[device].sizes();
         let healing = self.devices[device].healing.clone();
-        if healing.is_some_and(|healing| self.devices[device].missing(&healing.own).is_empty()) {
+        // Its own entries may come before the governance that they name: until then they wait and do not show.
+        let is_back = |healing: Healing| self.devices[device].missing(&healing.own).is_empty();
+        let engine = self.devices[device].engine.as_ref();
+        let is_judged = engine.is_some_and(|engine| engine.status().is_ok_and(|status| status.held == 0));
+        if is_judged && healing.is_some_and(is_back) {
             self.log(format!("device {device} has its own entries back"));
             self.devices[device].healing = None;
             self.dial_everybody(device);

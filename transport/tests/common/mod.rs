@@ -40,6 +40,7 @@ pub(crate) fn hello() -> Control {
         workspace: WorkspaceId([1; 16]),
         frontier: Digest([2; 32]),
         entries: 3,
+        own: None,
     })
 }
 
