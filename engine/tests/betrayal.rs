@@ -199,6 +199,52 @@ fn a_history_that_failed_to_arrive_is_not_taken_for_one_that_did() {
 }
 
 #[test]
+fn a_log_that_waits_for_ever_takes_no_room_from_others() {
+    let (mut ada, _) = owner(1);
+    put(&mut ada, "n1", json!({"title": "first"}), at(0));
+    let (mut bob, _) = member(&mut ada, 2, Role::Member);
+    let (mut carl, _) = member(&mut ada, 4, Role::Member);
+    sync(&mut bob, &mut ada, at(1));
+    sync(&mut carl, &mut ada, at(1));
+    let mut hand = Hand::enrolled(&mut ada, 3, Role::Member);
+    let mut last = Ok(());
+    for _ in 0..=limits::PENDING_ENTRIES / limits::SEGMENT_ENTRIES {
+        let records: Vec<_> =
+            (0..limits::SEGMENT_ENTRIES).map(|_| hand.record(EntryKind(99), None, b"")).collect();
+        let segment = hand.send(&records);
+        last = ada.receive(hand.log.device, &segment, at(3)).map(drop);
+    }
+    assert!(matches!(last, Err(ReceiveError::TooManyPending)), "{last:?}");
+    // Bob's entry builds on Carl's, which comes later: it may wait all the same.
+    merge_patch(&mut carl, "n1", json!({"carl": 1}), at(5));
+    sync(&mut carl, &mut bob, at(6));
+    merge_patch(&mut bob, "n1", json!({"bob": 1}), at(7));
+    for (peer, log) in [(&mut bob, None), (&mut carl, Some(()))] {
+        let own = peer.own_log();
+        let segment = peer.segment(&own, LogSeq(0), None).unwrap().unwrap();
+        ada.receive(peer.device(), &segment, at(8)).expect("taken");
+        let both = json!({"title": "first", "carl": 1, "bob": 1});
+        assert_eq!(value(&mut ada, "n1") == both, log.is_some());
+    }
+}
+
+#[test]
+fn many_requirements_cost_little() {
+    let (mut ada, _) = owner(1);
+    let mut hand = Hand::enrolled(&mut ada, 3, Role::Member);
+    let ids: Vec<OperationId> = (0..256).map(|n| OperationId::at(at(n), 5)).collect();
+    let mut records = [(); 5].map(|()| hand.record(EntryKind::CHECKPOINT, None, b""));
+    records.iter_mut().for_each(|record| record.entry.requires.clone_from(&ids));
+    let tree = hand.tree.clone();
+    let segment = hand.send(&records);
+    let error = ada.receive(hand.log.device, &segment, at(300)).expect_err("too many");
+    assert!(matches!(error, ReceiveError::Run(_)), "{error}");
+    hand.tree = tree;
+    let segment = hand.send(&records[..4]);
+    assert_eq!(ada.receive(hand.log.device, &segment, at(301)).expect("as many as may be").received, 4);
+}
+
+#[test]
 fn a_relay_is_given_no_key() {
     let (mut ada, _) = owner(1);
     for (seed, role) in [(2, Role::Relay), (3, Role::Member)] {

@@ -41,6 +41,8 @@ pub const DEVICES: usize = 256;
 pub const EPOCHS: usize = 8;
 /// Operations an entry may require, logs it may have seen, governance heads it may name.
 pub const REFERENCES: usize = 256;
+/// Operations that the entries of one segment may require together: each is looked for in every log.
+pub const SEGMENT_REQUIRES: usize = 1_024;
 /// Dependencies of one change.
 pub const CHANGE_DEPS: usize = 1_024;
 /// A device name.

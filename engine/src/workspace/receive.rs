@@ -6,14 +6,17 @@
 
 use super::admit::Arrival;
 use super::author::change_actor;
+use super::stage::Stage;
 use super::{Engine, Event};
 use crate::log::run::{self, LogRecord, RunError};
 use crate::store::StoreError;
-use crate::store::rows::{LogKind, RunRow};
+use crate::store::rows::{LogKind, PendingRow, RunRow};
+use crate::store::tables::LogNo;
 use syncd_evidence::merkle::leaf_hash;
 use syncd_evidence::{Checkpoint, CheckpointError, Finding, FindingKind, Severity, Tree};
 use syncd_schema::cbor::{self, CborError};
 use syncd_schema::message::{Outcome, Segment};
+use syncd_schema::operation::EntryState;
 use syncd_schema::{DeviceId, EntryKind, Epoch, LogId, LogSeq, OperationId, UnixMicros, limits};
 
 /// What a segment did, for the acknowledgement.
@@ -91,7 +94,7 @@ impl ReceiveError {
     /// Whether the same segment may succeed later, without anybody being at fault.
     #[must_use]
     pub const fn is_early(&self) -> bool {
-        matches!(self, Self::UnknownMember(_) | Self::UnknownKey(_))
+        matches!(self, Self::UnknownMember(_) | Self::UnknownKey(_) | Self::TooManyPending)
     }
 }
 
@@ -202,6 +205,10 @@ impl Engine {
         let bytes =
             key.open(&segment.sealed, &segment.associated_data()).map_err(|_| ReceiveError::Sealed)?;
         let mut records = run::decode(&bytes, segment.open_len as usize)?;
+        let required: usize = records.iter().map(|record| record.entry.requires.len()).sum();
+        if required > limits::SEGMENT_REQUIRES {
+            return Err(ReceiveError::Run(RunError::Form("it requires more operations than one may")));
+        }
         if records.len() != segment.count as usize {
             return Err(ReceiveError::Run(RunError::Form("it holds another number of entries than it says")));
         }
@@ -282,12 +289,21 @@ impl Engine {
         }
         self.alter_log(&mut stage, no, |row| row.actor = session);
         let outcomes = self.admit(&mut stage, arrivals)?;
-        if self.pending.len() + stage.pending.len() > limits::PENDING_ENTRIES {
+        if self.waiting_in(&stage, no) > limits::PENDING_ENTRIES {
             return Err(ReceiveError::TooManyPending);
         }
         let mut events = self.commit(stage)?;
         events.extend(self.after_own_tail(&segment.log, now)?);
         Ok(Receipt { size, received, outcomes, events })
+    }
+
+    /// Entries of a log that will wait after this commit. One log that waits for ever takes no room from the others.
+    fn waiting_in(&self, stage: &Stage, no: LogNo) -> usize {
+        let held = |row: &PendingRow| row.state == EntryState::Held;
+        let log = (no, LogSeq(0))..(LogNo(no.0 + 1), LogSeq(0));
+        let before = self.pending.range(log.clone());
+        let still = before.filter(|(at, row)| held(row) && stage.pending_at(**at).is_none()).count();
+        still + stage.pending.range(log).filter(|(_, row)| row.as_ref().is_some_and(held)).count()
     }
 
     /// What a peer or the log's device is to blame for goes on record; what is merely early does not.
