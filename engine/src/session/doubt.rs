@@ -88,7 +88,7 @@ impl Session {
         }
         let theirs = doubt.theirs.take();
         self.phase = Phase::Comparing;
-        out.push(Output::Control(Control::Frontier(engine.frontier_for(&self.peer))));
+        self.say_frontier(engine, out);
         match theirs {
             Some(theirs) => self.compare(engine, &theirs, now, out),
             None => Ok(()),

@@ -1,12 +1,15 @@
 //! Logs with two histories, as seen from a session: what was asked for by its root, and whose verdict is awaited.
 
-use std::collections::BTreeSet;
+use crate::store::tables::LogNo;
+use std::collections::{BTreeMap, BTreeSet};
 use syncd_schema::message::{Control, Position};
-use syncd_schema::{Digest, LogId, LogSeq};
+use syncd_schema::{Digest, LogId, LogSeq, limits};
 
 /// Histories that one session asks for. Honest peers have two of a log and few logs that were forked; whoever
 /// announces more is not followed.
 const MOST_ASKED: usize = 256;
+/// Histories that are remembered as told: of all logs that a workspace can have, twice.
+const MOST_TOLD: usize = 2 * limits::DEVICES * limits::EPOCHS * limits::BRANCHES;
 
 /// The forks of a session.
 #[derive(Debug, Default)]
@@ -18,6 +21,9 @@ pub(super) struct Forks {
     open: BTreeSet<(LogId, Digest)>,
     /// Logs of which the peer fetches a history. It says its frontier when it is done.
     served: BTreeSet<LogId>,
+    /// Histories the peer was told of, by the roots they had then: a log that goes on growing can be fetched by the
+    /// root that it was announced with.
+    told: BTreeMap<(LogId, Digest), LogNo>,
 }
 
 impl Forks {
@@ -30,9 +36,27 @@ impl Forks {
         Some(Control::Want { log, from: LogSeq(0), branch: Some(root) })
     }
 
+    /// Whether a history is still being fetched.
+    pub(super) fn is_open(&self, log: LogId, root: Digest) -> bool {
+        self.open.contains(&(log, root))
+    }
+
     /// A history is here, or will not be. True once for each that was asked for.
     pub(super) fn finish(&mut self, log: LogId, root: Digest) -> bool {
         self.open.remove(&(log, root))
+    }
+
+    /// The peer is told of a history.
+    pub(super) fn tell(&mut self, log: LogId, root: Digest, no: LogNo) {
+        if self.told.len() >= MOST_TOLD {
+            self.told.clear();
+        }
+        self.told.insert((log, root), no);
+    }
+
+    /// The history that the peer was told of by this root.
+    pub(super) fn told(&self, log: LogId, root: Digest) -> Option<LogNo> {
+        self.told.get(&(log, root)).copied()
     }
 
     /// The peer asked for a history of a log.
@@ -40,11 +64,13 @@ impl Forks {
         self.served.insert(log);
     }
 
-    /// The peer said what it holds: it is done with what it fetched, and what it does not name any more it cannot
-    /// send.
-    pub(super) fn hear(&mut self, theirs: &[Position]) {
+    /// The peer said what it holds: it is done with what it fetched, and what it does not name any more is all sent.
+    /// True when that ends something this side asked for.
+    pub(super) fn hear(&mut self, theirs: &[Position]) -> bool {
         self.served.clear();
+        let before = self.open.len();
         self.open.retain(|(log, root)| theirs.iter().any(|held| held.log == *log && held.root == *root));
+        self.open.len() < before
     }
 
     /// Whether nothing is expected from either side.
@@ -78,8 +104,14 @@ mod tests {
         let (kept, gone) = (Digest([1; 32]), Digest([2; 32]));
         assert!(forks.ask(log(), kept).is_some() && forks.ask(log(), gone).is_some());
         forks.serve(log());
-        forks.hear(&[Position { log: log(), size: LogSeq(3), root: kept, branch: true, signature: None }]);
-        assert!(!forks.finish(log(), gone) && forks.finish(log(), kept) && forks.is_quiet());
+        let ended = forks.hear(&[Position {
+            log: log(),
+            size: LogSeq(3),
+            root: kept,
+            branch: true,
+            signature: None,
+        }]);
+        assert!(ended && !forks.finish(log(), gone) && forks.finish(log(), kept) && forks.is_quiet());
     }
 
     #[test]

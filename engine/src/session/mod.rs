@@ -180,7 +180,7 @@ impl Session {
             (Phase::Flowing, Input::Grew) => {
                 // A fork is told of at once: an open session may go on for days.
                 if engine.branch_count() > self.branches_told {
-                    out.push(Output::Control(Control::Frontier(engine.frontier_for(&self.peer))));
+                    self.say_frontier(engine, &mut out);
                 }
                 self.branches_told = engine.branch_count();
                 self.retry_early(engine, now, &mut out)?;
@@ -216,6 +216,17 @@ impl Session {
             }
         }
         Ok(out)
+    }
+
+    /// Says what is held here, and remembers which histories had which roots: by these they will be asked for.
+    fn say_frontier(&mut self, engine: &Engine, out: &mut Vec<Output>) {
+        let positions = engine.frontier_for(&self.peer);
+        for position in &positions {
+            if let Some(no) = engine.history_with(&position.log, position.root) {
+                self.forks.tell(position.log, position.root, no);
+            }
+        }
+        out.push(Output::Control(Control::Frontier(positions)));
     }
 
     fn close(&mut self, code: CloseCode, text: &str, out: &mut Vec<Output>) {
@@ -257,7 +268,7 @@ impl Session {
             self.flow.assume(&spoken_for);
             self.phase = Phase::Flowing;
         } else {
-            out.push(Output::Control(Control::Frontier(engine.frontier_for(&self.peer))));
+            self.say_frontier(engine, out);
             self.phase = Phase::Comparing;
         }
         Ok(())
@@ -275,7 +286,7 @@ impl Session {
             self.close(CloseCode::Protocol, "more logs than a workspace can have", out);
             return Ok(());
         }
-        self.forks.hear(theirs);
+        let has_ended = self.forks.hear(theirs);
         let workspace = engine.workspace();
         for position in theirs.iter().filter(|position| position.log.workspace == workspace) {
             let events = engine.notice_own_log(position, now)?;
@@ -298,6 +309,10 @@ impl Session {
         }
         if matches!(self.phase, Phase::Comparing) {
             self.phase = Phase::Flowing;
+        }
+        if has_ended {
+            self.branches_told = engine.branch_count();
+            self.say_frontier(engine, out);
         }
         self.pump(engine, out)
     }
@@ -409,13 +424,15 @@ impl Session {
             Ok(receipt) => {
                 out.push(Output::Events(receipt.events));
                 let is_last = ends_in(segment) == root;
-                if !is_last {
+                if !is_last && self.forks.is_open(log, root) {
                     out.push(Output::Control(Control::Want { log, from: receipt.size, branch }));
                 }
                 is_last
             }
             Err(ReceiveError::Gap { have, .. }) => {
-                out.push(Output::Control(Control::Want { log, from: have, branch }));
+                if self.forks.is_open(log, root) {
+                    out.push(Output::Control(Control::Want { log, from: have, branch }));
+                }
                 false
             }
             // It fits neither of the histories held, so it proves nothing new.
@@ -427,7 +444,7 @@ impl Session {
         if is_last && self.forks.finish(log, root) {
             // The peer served it, and waits to hear what came of it.
             self.branches_told = engine.branch_count();
-            out.push(Output::Control(Control::Frontier(engine.frontier_for(&self.peer))));
+            self.say_frontier(engine, out);
         }
         Ok(())
     }
@@ -494,14 +511,18 @@ impl Session {
         if let Some(root) = branch {
             self.flow.diverged(log);
             self.forks.serve(log);
-            let Some(size) = engine.size_of_history(&log, root) else {
-                // It grew since the peer heard of it.
-                out.push(Output::Control(Control::Frontier(engine.frontier_for(&self.peer))));
+            let exact = engine.history_with(&log, root);
+            let history = exact.or_else(|| self.forks.told(log, root));
+            let size = history.map_or(LogSeq(0), |no| engine.size_of_history(no));
+            let Some(no) = history.filter(|_| exact.is_some() || from < size) else {
+                // All of what had that root was sent, or it was never told of: it ends in another root by now.
+                self.say_frontier(engine, out);
                 return Ok(());
             };
             // Whoever has more than all of it gets its end again: it shows which history that is.
             let from = from.min(LogSeq(size.0.saturating_sub(1)));
-            out.extend(engine.segment(&log, from, branch)?.map(|segment| Output::Segment(Box::new(segment))));
+            let segment = engine.segment_of(no, &log, from, branch)?;
+            out.extend(segment.map(|segment| Output::Segment(Box::new(segment))));
             return Ok(());
         }
         if !self.flow.restart(&log, from) {

@@ -26,7 +26,7 @@ pub(crate) struct Found {
 
 impl Engine {
     /// The next segment for a peer that holds `from` entries of a log, or none when it has all. `branch` names, by
-    /// its root, which of two histories is wanted; see [`Engine::size_of_history`].
+    /// its root, which of two histories is wanted.
     ///
     /// It ends where a checkpoint was signed, and is sealed under the newest workspace key.
     ///
@@ -38,7 +38,21 @@ impl Engine {
         from: LogSeq,
         branch: Option<Digest>,
     ) -> Result<Option<Segment>, StoreError> {
-        let Some(no) = self.history_of(log, branch) else { return Ok(None) };
+        match branch {
+            Some(root) => self.history_with(log, root),
+            None => self.log_numbers.get(log).copied(),
+        }
+        .map_or(Ok(None), |no| self.segment_of(no, log, from, branch))
+    }
+
+    /// As [`Engine::segment`], of a history that is known by its number: the one that had a root once.
+    pub(crate) fn segment_of(
+        &mut self,
+        no: LogNo,
+        log: &LogId,
+        from: LogSeq,
+        branch: Option<Digest>,
+    ) -> Result<Option<Segment>, StoreError> {
         let Some(run) = self.segment_run(no, from)? else { return Ok(None) };
         let Some((key_epoch, key)) = self.keys.iter().next_back().map(|(epoch, key)| (*epoch, key.clone()))
         else {
@@ -58,21 +72,16 @@ impl Engine {
         Ok(Some(segment))
     }
 
-    /// How long the history of a log with exactly this root is, if it is held. A log that grew since it was
-    /// announced has another root.
-    #[must_use]
-    pub fn size_of_history(&self, log: &LogId, root: Digest) -> Option<LogSeq> {
-        self.history_of(log, Some(root)).and_then(|no| self.log(no)).map(LogState::size)
+    /// How long a history is.
+    pub(crate) fn size_of_history(&self, no: LogNo) -> LogSeq {
+        self.log(no).map_or(LogSeq(0), LogState::size)
     }
 
-    /// The history of a log that ends in a root, or the one that was here first.
-    fn history_of(&self, log: &LogId, root: Option<Digest>) -> Option<LogNo> {
-        let first = self.log_numbers.get(log).copied();
-        let second = self.branches.get(log).copied();
-        let wanted = |no: &LogNo| {
-            root.is_none_or(|root| self.log(*no).is_some_and(|state| state.row.tree.root() == root))
-        };
-        [first, second].into_iter().flatten().find(wanted)
+    /// The history of a log with exactly this root. One that grew since it was announced has another.
+    pub(crate) fn history_with(&self, log: &LogId, root: Digest) -> Option<LogNo> {
+        let histories = [self.log_numbers.get(log), self.branches.get(log)];
+        let wanted = |no: &LogNo| self.log(*no).is_some_and(|state| state.row.tree.root() == root);
+        histories.into_iter().flatten().copied().find(wanted)
     }
 
     /// Everything from `from` to a checkpoint, as much as fits a segment: one run as it is stored, or several
