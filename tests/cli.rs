@@ -447,6 +447,23 @@ fn a_workspace_in_use_keeps_its_name() {
 }
 
 #[test]
+fn a_wrong_code_ends_the_invitation_every_time() {
+    let (ada, bob) = (Device::new(), Device::new());
+    let daemon = ada.up();
+    // The second refusal is no news, and whoever waits at the prompt hears of it all the same.
+    for _ in 0..2 {
+        let mut invite = ada.start(&["--json", "invite", "--confirm"]);
+        let ticket = invite.line()["ticket"].as_str().unwrap().to_owned();
+        let join = bob.start(&["--json", "join", &ticket]);
+        invite.type_line("AAAAAAAA");
+        assert_eq!(invite.line()["error"]["code"], "not_joined");
+        assert_eq!((invite.finish(), join.finish()), (1, 1));
+        assert_eq!(ada.run(&["devices"]).ok().as_array().unwrap().len(), 1);
+    }
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
 fn an_inviter_who_wants_to_types_the_code() {
     for with_daemon in [true, false] {
         let (ada, bob) = (Device::new(), Device::new());

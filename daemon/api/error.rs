@@ -175,10 +175,7 @@ impl ApiError {
                 format!("read it again with `get {object}`, then edit with --base and the heads it shows"),
             ),
             WriteError::Refused(refused) => {
-                let why = format!(
-                    "`explain {}` says which policy decided and what would change it",
-                    refused.operation
-                );
+                let why = format!("`explain {}` says which policy decided, and why", refused.operation);
                 let words = refused.decision.in_words();
                 if refused.review {
                     Self::failed("needs_decision", words, why).with_exit(exit::NEEDS_DECISION)

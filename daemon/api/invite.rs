@@ -61,9 +61,9 @@ pub(super) async fn confirm(workspace: &Workspace, ticket: Digest, code: String)
             {
                 return Ok(json!({ "device": device, "name": name, "code": code }));
             }
-            Ok(Ok(NodeEvent::Finding { kind: "pairing_refused", text })) => {
+            Ok(Ok(NodeEvent::PairingRefused { ticket: Some(used), reason, .. })) if used == ticket => {
                 let hint = "compare the codes; if they differ, somebody else tried to join";
-                return Err(ApiError::failed("not_joined", text, hint));
+                return Err(ApiError::failed("not_joined", reason, hint));
             }
             Ok(Err(RecvError::Closed)) => {
                 return Err(ApiError::failed("stopping", "the daemon is stopping", "start `up` again"));

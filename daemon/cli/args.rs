@@ -186,7 +186,10 @@ pub(super) struct Key {
 }
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("content").required(true).args(["json_text", "file"]))]
+#[command(
+    group = ArgGroup::new("content").required(true).args(["json_text", "file"]),
+    override_usage = "sourceos-syncd put [OPTIONS] <COLLECTION> <JSON|--file <F>>"
+)]
 pub(super) struct Put {
     /// The collection
     pub(super) collection: Collection,

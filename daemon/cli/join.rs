@@ -35,7 +35,9 @@ pub(super) async fn run(context: &Context, ticket: &str, name: Option<&str>) -> 
         ));
     }
     let replaced = empty_default(context).await;
-    let show = |code: &str| context.output.note(&format!("code {code} — the other device shows the same"));
+    let show = |code: &str| {
+        context.output.note(&format!("code {code} — the other device shows the same, or asks for it"))
+    };
     let joined = net::join(&network::seed(context)?, &identity, &name, &ticket, show).await?;
     let is_new = block_in_place(|| context.root.join_store(&ticket, &joined.welcome))?;
     let alias = name_it(context, &ticket.workspace, replaced)?;

@@ -20,7 +20,7 @@ use syncd_engine::store::StoreError;
 use syncd_engine::{Event, Shared};
 use syncd_schema::message::CloseCode;
 use syncd_schema::ticket::Ticket;
-use syncd_schema::{DeviceId, ObjectId};
+use syncd_schema::{DeviceId, Digest, ObjectId};
 use syncd_transport::{BindError, Endpoint, Identity, Link};
 use tokio::sync::{broadcast, watch};
 use tracing::Instrument;
@@ -147,6 +147,15 @@ pub enum NodeEvent {
     PairingCode {
         /// The code.
         code: String,
+    },
+    /// A device was not let in.
+    PairingRefused {
+        /// The device.
+        device: DeviceId,
+        /// The ticket it came with, if it is one of this workspace.
+        ticket: Option<Digest>,
+        /// Why.
+        reason: String,
     },
     /// A device waits for its code to be typed here.
     ConfirmationWanted {

@@ -31,7 +31,7 @@ pub(super) async fn invite(node: &Arc<Node>, link: Link) {
 }
 
 async fn serve(node: &Arc<Node>, link: Link, device: DeviceId) {
-    let mut host = Host { node: Arc::clone(node), joiner: device };
+    let mut host = Host { node: Arc::clone(node), joiner: device, ticket: None };
     let this = node.endpoint.device();
     match pairing::invite(&link, this, &mut host, &mut os::SystemEntropy).await {
         Ok(joined) => {
@@ -39,6 +39,8 @@ async fn serve(node: &Arc<Node>, link: Link, device: DeviceId) {
         }
         Err(error) => {
             tracing::warn!(%error, "a pairing failed");
+            // Told each time: the finding about it is news only once.
+            node.tell(NodeEvent::PairingRefused { device, ticket: host.ticket, reason: error.to_string() });
             let noted = on_disk(|| {
                 node.shared.with(|engine| engine.note_refused_pairing(device, &error.to_string(), os::now()))
             });
@@ -53,6 +55,8 @@ async fn serve(node: &Arc<Node>, link: Link, device: DeviceId) {
 struct Host {
     node: Arc<Node>,
     joiner: DeviceId,
+    /// The ticket that the joiner came with, once it is found.
+    ticket: Option<Digest>,
 }
 
 impl InviterHost for Host {
@@ -66,6 +70,7 @@ impl InviterHost for Host {
                 .shared
                 .with(|engine| Ok::<_, MemberError>((engine.workspace(), engine.invitation(&name)?)))
         });
+        self.ticket = found.as_ref().ok().and_then(|(_, invitation)| invitation.as_ref().map(|_| name));
         match found {
             Ok((workspace, invitation)) => invitation.map(|invitation| OpenTicket {
                 workspace,

@@ -330,6 +330,13 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read.
     pub fn explain(&self, id: &str) -> Result<Option<Explanation>, StoreError> {
+        // An object that was created without an id is named as the operation that created it: the object is meant.
+        let named = id.parse::<ObjectId>();
+        if let Ok(object) = &named
+            && let Some(explained) = self.explain_object(object)?
+        {
+            return Ok(Some(explained));
+        }
         if let Ok(operation) = id.parse::<OperationId>() {
             if let Some(found) = self.find_operation(operation)? {
                 return self.explain_entry(&found).map(Some);
@@ -338,10 +345,7 @@ impl Engine {
                 return self.explain_record(&record).map(Some);
             }
         }
-        match id.parse::<ObjectId>() {
-            Ok(object) => self.explain_object(&object),
-            Err(_) => Ok(None),
-        }
+        Ok(None)
     }
 
     fn explain_entry(&self, found: &Found) -> Result<Explanation, StoreError> {
