@@ -116,6 +116,15 @@ fn a_larger_text_imported_on_two_devices_is_a_conflict_that_shows() {
         let value = device.run(&["get", rows[0]["object"].as_str().unwrap()]).ok()["value"].clone();
         assert!(value["text"] == text, "whichever life is shown, it has the text once");
     }
+    // The way out that `explain` names: both lives end, on both devices.
+    let object = ada.run(&["list", "files"]).ok()[0]["object"].as_str().unwrap().to_owned();
+    ada.run(&["edit", &object, "--merge-patch", "{}"]).fails(4, "needs_decision");
+    ada.run(&["delete", &object]).ok();
+    bob.run(&["sync"]).ok();
+    for device in [&ada, &bob] {
+        assert_eq!(device.run(&["list", "files"]).ok()[0]["state"], "tombstoned");
+        assert_eq!(device.run(&["evidence", "verify"]).ok()["ok"], true);
+    }
     assert_eq!(daemon.stop(), 0);
 }
 

@@ -7,6 +7,11 @@
 //! Start with [`Engine`]: [`Engine::write`] is the local road, [`Engine::receive`] the remote one, and both end on
 //! one stage that becomes durable and visible as a whole. [`Shared`] lets many callers use one engine.
 //!
+//! What an app brings: a [`Location`] for the store, 32 bytes that seal it and an [`Identity`], both kept where the app
+//! keeps secrets; an implementation of `syncd_schema::Entropy` that fills bytes from the operating system; and with
+//! each call the time in microseconds since 1970, as `syncd_schema::UnixMicros`. `examples/embed.rs` is a whole app. Libraries
+//! below log what they are handed at level trace, Automerge the values of documents: filter them, as the daemon does.
+//!
 //! | room | what happens there |
 //! |---|---|
 //! | [`document`] | JSON and Automerge: births, edits, values |

@@ -407,7 +407,7 @@ impl Engine {
     fn explain_object(&self, object: &ObjectId) -> Result<Option<Explanation>, StoreError> {
         let history = self.history(object)?;
         let Some(last) = history.last() else { return Ok(None) };
-        let lives = self.object_lives(object)?;
+        let lives = self.standing_lives(object)?;
         let mut because = Vec::new();
         let mut next = Vec::new();
         let good = history.iter().rev().find(|item| item.status == EntryState::Admitted);

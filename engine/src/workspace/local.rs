@@ -11,7 +11,7 @@ use crate::document::{self, Edit};
 use crate::ledger;
 use crate::store::StoreError;
 use crate::store::rows::{self, IdempotencyRow, LogKind, ObjectRow};
-use crate::store::tables::Table;
+use crate::store::tables::{LogNo, Table};
 use automerge::Automerge;
 use std::sync::Arc;
 use syncd_evidence::{Outcome, RecordKind};
@@ -67,6 +67,7 @@ impl Engine {
     ) -> Result<(Answers, Vec<Event>), StoreError> {
         self.ensure_clean()?;
         self.finish_genesis(now)?;
+        let went_on = self.after_governance(now)?;
         let mut stage = self.stage(now);
         let mut answers = Vec::new();
         for request in batch {
@@ -81,7 +82,8 @@ impl Engine {
                 answer => answers.push(answer),
             }
         }
-        let events = self.commit(stage)?;
+        let mut events = self.commit(stage)?;
+        events.splice(0..0, went_on);
         Ok((answers, events))
     }
 
@@ -159,9 +161,11 @@ impl Engine {
             Some(object) => object.clone(),
             None => operation.to_string().parse().map_err(|_| WriteError::Grant)?,
         };
-        if stage.objects.keys().any(|(staged, ..)| *staged == object)
-            || !self.object_lives(&object)?.is_empty()
-        {
+        let lives = self.object_lives(&object)?;
+        if !lives.is_empty() && lives.iter().all(ObjectRow::is_tombstoned) {
+            return Err(WriteError::Tombstoned(object));
+        }
+        if !lives.is_empty() || stage.objects.keys().any(|(staged, ..)| *staged == object) {
             return Err(WriteError::Exists(object));
         }
         let birth = document::birth(&object, collection, value, &manifest)?;
@@ -303,6 +307,7 @@ impl Engine {
         Ok(done(operation, Some(object.clone()), heads))
     }
 
+    /// Ends an object, all its lives if it has several: every one is permitted before any is ended.
     fn delete(
         &mut self,
         stage: &mut Stage,
@@ -310,34 +315,47 @@ impl Engine {
         object: &ObjectId,
     ) -> Result<Written, WriteError> {
         let rules = Arc::clone(&self.rules);
-        let row = self.writable(stage, object)?;
-        let manifest = rules.governance.manifest(&row.collection);
-        let log = self.log_for(stage, &manifest)?;
-        let (operation, time) = self.next_operation(stage, log);
-        let subject = Subject {
-            collection: row.collection.clone(),
-            object: object.clone(),
-            incarnation: row.incarnation,
-        };
-        let proof = {
+        let mut ends: Vec<End> = Vec::new();
+        for row in self.deletable(stage, object)? {
+            let manifest = rules.governance.manifest(&row.collection);
+            let log = self.log_for(stage, &manifest)?;
+            let mut at = self.next_operation(stage, log);
+            if let Some(before) = ends.last().map(|end| end.at.1).filter(|before| *before >= at.1) {
+                at = (OperationId::at(before.plus(1), self.tag), before.plus(1));
+            }
+            let (collection, incarnation) = (row.collection.clone(), row.incarnation);
+            let subject = Subject { collection, object: object.clone(), incarnation };
             let question = Question {
                 action: Action::Delete,
                 ..self.question(request, Some(&subject), Some(&manifest), Base::Missing)
             };
-            self.admit_local(stage, request, &rules, &question, operation)?
-        };
-        let Some(staged) = self.staged_object(stage, &key_of(&row))? else {
-            return Err(WriteError::NotFound(object.clone()));
-        };
+            let proof = self.admit_local(stage, request, &rules, &question, at.0)?;
+            ends.push(End { row, log, at, subject, proof });
+        }
+        let mut written = Err(WriteError::NotFound(object.clone()));
+        for end in ends {
+            written = Ok(self.end_life(stage, request, end)?);
+        }
+        written
+    }
+
+    fn end_life(
+        &mut self,
+        stage: &mut Stage,
+        request: &WriteRequest,
+        end: End,
+    ) -> Result<Written, WriteError> {
+        let End { row, log, at, subject, proof } = end;
+        let staged = self.stage_object(stage, row)?;
         let heads = document::heads(&staged.document);
         staged.row.heads.clone_from(&heads);
-        cover(&mut staged.row, &heads, time);
+        cover(&mut staged.row, &heads, at.1);
         staged.row_changed = true;
         let payload = cbor::encode(&Tombstone { heads: heads.clone() });
-        let entry =
-            self.record_entry(request, EntryKind::TOMBSTONE, (operation, time), Some(subject), &payload);
+        let object = subject.object.clone();
+        let entry = self.record_entry(request, EntryKind::TOMBSTONE, at, Some(subject), &payload);
         self.log_entry(stage, log, entry, payload, &proof, OperationType::Tombstone);
-        Ok(done(operation, Some(object.clone()), heads))
+        Ok(done(at.0, Some(object), heads))
     }
 
     fn checkpoint(&mut self, stage: &mut Stage, request: &WriteRequest) -> Result<Written, WriteError> {
@@ -385,13 +403,28 @@ impl Engine {
 
     /// The one life of an object that may be written to.
     fn writable(&self, stage: &Stage, object: &ObjectId) -> Result<ObjectRow, WriteError> {
-        let row = match self.object_lives(object)?.as_slice() {
+        let row = match self.standing_lives(object)?.as_slice() {
             [] => stage.objects.values().map(|staged| &staged.row).find(|row| row.object == *object).cloned(),
             [row] => Some(stage.objects.get(&key_of(row)).map_or(row, |staged| &staged.row).clone()),
             _ => return Err(WriteError::Ambiguous(object.clone())),
         };
         let row = row.ok_or_else(|| WriteError::NotFound(object.clone()))?;
         if row.is_tombstoned() { Err(WriteError::Tombstoned(object.clone())) } else { Ok(row) }
+    }
+
+    /// The lives of an object that are not ended yet, at least one.
+    fn deletable(&self, stage: &Stage, object: &ObjectId) -> Result<Vec<ObjectRow>, WriteError> {
+        let mut lives = self.standing_lives(object)?;
+        if lives.len() < 2 {
+            return self.writable(stage, object).map(|row| vec![row]);
+        }
+        for row in &mut lives {
+            if let Some(staged) = stage.objects.get(&key_of(row)) {
+                row.clone_from(&staged.row);
+            }
+        }
+        lives.retain(|row| !row.is_tombstoned());
+        if lives.is_empty() { Err(WriteError::Tombstoned(object.clone())) } else { Ok(lives) }
     }
 
     fn question<'a>(
@@ -456,6 +489,15 @@ pub(crate) fn cover(row: &mut ObjectRow, heads: &[Digest], time: UnixMicros) {
     row.covered.sort_unstable();
     row.covered.dedup();
     row.changed = row.changed.max(time);
+}
+
+/// A life that may be ended, and the entry that will end it.
+struct End {
+    row: ObjectRow,
+    log: LogNo,
+    at: (OperationId, UnixMicros),
+    subject: Subject,
+    proof: Redeemed,
 }
 
 fn redeem(grant: Grant, operation: OperationId) -> Result<Redeemed, WriteError> {

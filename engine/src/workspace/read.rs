@@ -184,7 +184,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read.
     pub fn get(&mut self, object: &ObjectId) -> Result<Option<ObjectView>, StoreError> {
-        let lives = self.object_lives(object)?;
+        let lives = self.standing_lives(object)?;
         let Some(row) = lives.first() else { return self.unborn(object) };
         let value = if row.is_tombstoned() { serde_json::Value::Null } else { self.value_of(row)? };
         let mut conflicts = Vec::new();
@@ -255,7 +255,7 @@ impl Engine {
         object: &ObjectId,
         read: impl FnOnce(&Automerge) -> T,
     ) -> Result<Option<T>, StoreError> {
-        match self.object_lives(object)?.first() {
+        match self.standing_lives(object)?.first() {
             Some(row) if !row.is_tombstoned() => self.with_document(row, read).map(Some),
             _ => Ok(None),
         }
@@ -319,7 +319,7 @@ impl Engine {
             else {
                 continue;
             };
-            let lives = self.object_lives(&row.object)?;
+            let lives = self.standing_lives(&row.object)?;
             summaries.push(ObjectSummary {
                 state: self.state_of(&lives),
                 object: row.object,
@@ -456,6 +456,17 @@ impl Engine {
 
     pub(crate) fn object_row(&self, key: &ObjectKey) -> Result<Option<ObjectRow>, StoreError> {
         rows::read(&self.store, Table::Objects, &key::object(&key.0, &key.1, &key.2))
+    }
+
+    /// The lives of an object that count: those that were not ended, or one of them when all were.
+    pub(crate) fn standing_lives(&self, object: &ObjectId) -> Result<Vec<ObjectRow>, StoreError> {
+        let mut lives = self.object_lives(object)?;
+        if lives.iter().all(ObjectRow::is_tombstoned) {
+            lives.truncate(1);
+        } else {
+            lives.retain(|row| !row.is_tombstoned());
+        }
+        Ok(lives)
     }
 
     /// All lives of an object, by incarnation.

@@ -292,8 +292,10 @@ impl Engine {
         if self.waiting_in(&stage, no) > limits::PENDING_ENTRIES {
             return Err(ReceiveError::TooManyPending);
         }
+        let on = self.go_on_with(&mut stage, &segment.log);
         let mut events = self.commit(stage)?;
-        events.extend(self.after_own_tail(&segment.log, now)?);
+        events.extend(on.map(|row| self.went_on(row)));
+        events.extend(self.after_governance(now)?);
         Ok(Receipt { size, received, outcomes, events })
     }
 

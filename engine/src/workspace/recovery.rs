@@ -10,7 +10,7 @@ use super::stage::Stage;
 use super::{Engine, Event};
 use crate::log::run;
 use crate::store::StoreError;
-use crate::store::rows::{LogKind, Stop};
+use crate::store::rows::{LogKind, Stop, StoreRow};
 use crate::store::tables::{LogNo, Table, key};
 use std::num::NonZeroUsize;
 use syncd_evidence::{Checkpoint, Finding, FindingKind, Severity, Tree};
@@ -151,20 +151,33 @@ impl Engine {
         Ok(events)
     }
 
-    /// After a part of this device's own log came back, or governance moved: may it write again?
-    pub(super) fn after_own_tail(&mut self, log: &LogId, now: UnixMicros) -> Result<Vec<Event>, StoreError> {
-        let mut events = Vec::new();
-        if log.device == self.device() && self.store_row.stopped == Some(Stop::RolledBack) {
-            // A new epoch ends the doubt: whatever else of the old one turns up is taken like any log.
-            let own = self.log_numbers.keys().filter(|held| held.device == self.device());
-            let used = own.map(|held| held.epoch).max().unwrap_or_default();
-            events.extend(self.go_on(used.max(self.highest_epoch).max(self.store_row.epoch).next(), now)?);
+    /// With a part of this device's own log that comes back it goes on writing, in a new epoch: in one transaction, or a
+    /// crash between the two would leave a store that lacks nothing and waits for ever.
+    pub(super) fn go_on_with(&self, stage: &mut Stage, log: &LogId) -> Option<StoreRow> {
+        if log.device != self.device() || self.store_row.stopped != Some(Stop::RolledBack) {
+            return None;
         }
+        let own = self.log_numbers.keys().filter(|held| held.device == self.device());
+        let used = own.map(|held| held.epoch).max().unwrap_or_default();
+        let mut row = self.store_row.clone();
+        // A new epoch ends the doubt: whatever else of the old one turns up is taken like any log.
+        row.epoch = used.max(log.epoch).max(self.highest_epoch).max(row.epoch).next();
+        row.stopped = None;
+        stage.batch.put(Table::Keys, b"store".to_vec(), cbor::encode(&row));
+        Some(row)
+    }
+
+    /// After the commit of [`Engine::go_on_with`].
+    pub(super) fn went_on(&mut self, row: StoreRow) -> Event {
+        self.store_row = row;
+        self.session_logged = false;
+        Event::Writing { allowed: true }
+    }
+
+    /// After governance moved: may this device write again, in an epoch that an admin allowed?
+    pub(super) fn after_governance(&mut self, now: UnixMicros) -> Result<Vec<Event>, StoreError> {
         let allowed = self.governance().members.get(&self.device()).map_or(Epoch(0), |m| m.min_epoch);
-        if allowed > self.store_row.epoch {
-            events.extend(self.go_on(allowed, now)?);
-        }
-        Ok(events)
+        if allowed > self.store_row.epoch { self.go_on(allowed, now) } else { Ok(Vec::new()) }
     }
 
     /// Why this device does not write at the moment, if it does not.
