@@ -458,13 +458,14 @@ impl Engine {
         rows::read(&self.store, Table::Objects, &key::object(&key.0, &key.1, &key.2))
     }
 
-    /// The lives of an object that count: those that were not ended, or one of them when all were.
+    /// The lives of an object, those that were not ended first; one of them when all were. Whoever ended one had not
+    /// seen the others, so as long as one stands the object is in conflict.
     pub(crate) fn standing_lives(&self, object: &ObjectId) -> Result<Vec<ObjectRow>, StoreError> {
         let mut lives = self.object_lives(object)?;
         if lives.iter().all(ObjectRow::is_tombstoned) {
             lives.truncate(1);
         } else {
-            lives.retain(|row| !row.is_tombstoned());
+            lives.sort_by_key(ObjectRow::is_tombstoned);
         }
         Ok(lives)
     }
