@@ -38,11 +38,10 @@ impl Session {
     pub(super) fn doubt(
         &mut self,
         engine: &mut Engine,
-        own: Option<&Position>,
+        own: Position,
         now: UnixMicros,
         out: &mut Vec<Output>,
     ) -> Result<(), StoreError> {
-        let Some(own) = own.copied() else { return Ok(()) };
         out.push(Output::Events(engine.notice_own_log(&own, now)?));
         self.phase = Phase::Doubting(Doubt { own, theirs: None, asked: BTreeSet::new() });
         self.ask_in_doubt(engine, out);

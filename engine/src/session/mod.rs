@@ -248,8 +248,9 @@ impl Session {
             self.close(code, &text, out);
             return Ok(());
         }
+        let proof = theirs.own.as_deref().filter(|own| engine.lost(own)).copied();
         let is_known = engine.knows(&self.peer);
-        if !is_known && !theirs.own.as_deref().is_some_and(|own| engine.lost(own)) {
+        if !is_known && proof.is_none() {
             self.close(CloseCode::UnknownKey, unknown_key(), out);
             return Ok(());
         }
@@ -262,8 +263,8 @@ impl Session {
                 now_held
             }
         };
-        if !is_known {
-            self.doubt(engine, theirs.own.as_deref(), now, out)?;
+        if let (false, Some(own)) = (is_known, proof) {
+            self.doubt(engine, own, now, out)?;
         } else if frontier_digest(&spoken_for) == theirs.frontier {
             self.flow.assume(&spoken_for);
             self.phase = Phase::Flowing;
