@@ -413,6 +413,11 @@ fn run_devices(seed: u64, steps: usize) -> (Vec<Automerge>, Vec<EncodedChange>) 
     (docs, log)
 }
 
+/// Another order of changes for each seed.
+fn any_order(seed: u64, hash: &Digest) -> Digest {
+    syncd_schema::domain::sha256(&[seed.to_be_bytes().as_slice(), &hash.0].concat())
+}
+
 fn send(from: &Automerge, to: &mut Automerge) {
     let changes: Vec<EncodedChange> = from
         .get_changes(&[])
@@ -441,6 +446,12 @@ proptest! {
         // From nothing, in one batch.
         let admission = guard::admit(None, &log.iter().map(incoming).collect::<Vec<_>>());
         prop_assert!(admission.is_complete());
+        prop_assert_eq!(document::heads(&admission.doc.unwrap()), document::heads(&docs[0]));
+        // And in any order.
+        let mut shuffled = log.clone();
+        shuffled.sort_by_key(|change| any_order(seed, &change.hash));
+        let admission = guard::admit(None, &shuffled.iter().map(incoming).collect::<Vec<_>>());
+        prop_assert!(admission.is_complete(), "{:?}", admission.outcomes);
         prop_assert_eq!(document::heads(&admission.doc.unwrap()), document::heads(&docs[0]));
         // Every chunk comes apart and together again.
         for change in &log {

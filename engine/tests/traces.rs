@@ -283,7 +283,6 @@ fn two_friends_end_alike() {
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "takes minutes unoptimised; run with --release or --ignored")]
 fn three_clowns_end_alike() {
     if let Some(trace) = shared("clownschool.json.gz") {
         replay("clownschool", &trace, true);
@@ -348,7 +347,6 @@ fn the_start_of_a_paper_is_written_and_synced() {
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "takes minutes unoptimised; run with --release or --ignored")]
 fn a_paper_is_written_and_synced() {
     paper(usize::MAX, 100);
 }

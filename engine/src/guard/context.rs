@@ -67,15 +67,15 @@ pub(crate) fn holds(doc: &Automerge, hash: &Digest) -> bool {
 
 /// Judges a change on top of a document and the changes of the batch before it.
 pub(crate) fn check(
-    doc: &Automerge,
+    doc: Option<&Automerge>,
     batch: &Batch,
     scanned: &Scanned,
     layout: &Layout<'_>,
 ) -> Result<Verdict, Refused> {
-    if batch.contains(&scanned.hash) || holds(doc, &scanned.hash) {
+    if batch.contains(&scanned.hash) || doc.is_some_and(|doc| holds(doc, &scanned.hash)) {
         return Ok(Verdict::Present);
     }
-    if scanned.deps.is_empty() && !(batch.changes.is_empty() && doc.is_empty()) {
+    if scanned.deps.is_empty() && !(batch.changes.is_empty() && doc.is_none_or(Automerge::is_empty)) {
         return Err(Reason::SecondRoot.into());
     }
 
@@ -102,15 +102,15 @@ pub(crate) fn check(
     if scanned.start_op != expected {
         return Err(Reason::StartOp { found: scanned.start_op, expected }.into());
     }
-    references::check(scanned, layout, |op| batch.holds(op) || in_document(doc, op))?;
+    references::check(scanned, layout, |op| batch.holds(op) || doc.is_some_and(|doc| in_document(doc, op)))?;
     Ok(Verdict::Ready)
 }
 
-fn known(doc: &Automerge, batch: &Batch, hash: &Digest) -> Option<Known> {
+fn known(doc: Option<&Automerge>, batch: &Batch, hash: &Digest) -> Option<Known> {
     if let Some(known) = batch.changes.get(hash) {
         return Some(known.clone());
     }
-    let meta = doc.get_change_meta_by_hash(&ChangeHash(hash.0))?;
+    let meta = doc?.get_change_meta_by_hash(&ChangeHash(hash.0))?;
     Some(Known { actor: meta.actor.to_bytes().to_vec(), seq: meta.seq, max_op: meta.max_op })
 }
 

@@ -8,9 +8,10 @@
 use super::judge::Question;
 use super::local::cover;
 use super::stage::Stage;
+use super::waiting::Standing;
 use super::{Engine, LogState, ObjectKey, subject_key};
 use crate::document;
-use crate::guard::{self, Incoming};
+use crate::guard::{self, Door};
 use crate::ledger;
 use crate::log::LogRecord;
 use crate::store::StoreError;
@@ -59,9 +60,11 @@ struct Candidate {
 /// What became of each entry, collected for records and acknowledgements.
 #[derive(Default)]
 struct Ledgered {
-    states: BTreeMap<(LogNo, LogSeq), (LogId, EntryState)>,
+    states: BTreeMap<Standing, (LogId, EntryState)>,
     /// Operations admitted on this stage, for `requires`.
     admitted: BTreeSet<OperationId>,
+    /// Changes and governance heads that came with them: what others may have waited for.
+    arrived: BTreeSet<Digest>,
 }
 
 impl Engine {
@@ -257,33 +260,48 @@ impl Engine {
         self.add_link(stage, link, arrival.record.entry.kind, payload);
     }
 
-    /// Applies the granted changes of one document in one go, and sorts out what could not be.
+    /// Applies the granted changes of one document in one go, with those that had waited for them: however often two
+    /// logs build on each other, it is one piece of work. Sorts out what could not be.
     fn merge(
         &mut self,
         stage: &mut Stage,
         key: &ObjectKey,
-        group: Vec<Candidate>,
+        mut group: Vec<Candidate>,
         done: &mut Ledgered,
     ) -> Result<bool, StoreError> {
         self.staged_object(stage, key)?;
+        let mut asked: BTreeSet<Standing> =
+            group.iter().map(|candidate| (candidate.arrival.no, candidate.arrival.seq)).collect();
+        let mut door = Door::default();
+        let mut offered = 0;
+        while let Some(Candidate { arrival, .. }) = group.get_mut(offered) {
+            offered += 1;
+            let document = stage.objects.get(key).map(|staged| &staged.document);
+            let change = arrival.record.payload.take().unwrap_or_default();
+            let ready = door.offer(document, change, arrival.record.entry.payload_digest);
+            for at in self.pending.woken_by(&ready, &[]) {
+                let document = stage.objects.get(key).map(|staged| &staged.document);
+                let comes = self.pending.get(&at).filter(|row| {
+                    row.object.as_ref() == Some(key)
+                        && stage.pending_at(&at).is_none()
+                        && row.missing.iter().all(|hash| door.holds(document, hash))
+                });
+                let Some(session) = comes.map(|row| row.session) else { continue };
+                if asked.insert(at) {
+                    group.extend(self.waited(stage, at, session, done)?);
+                }
+            }
+        }
         let document = stage.objects.get(key).map(|staged| &staged.document);
-        let incoming: Vec<Incoming<'_>> = group
-            .iter()
-            .map(|candidate| Incoming {
-                bytes: candidate.arrival.record.payload.as_deref().unwrap_or_default(),
-                expected: candidate.arrival.record.entry.payload_digest,
-            })
-            .collect();
-        let admission = guard::admit(document, &incoming);
+        let (admission, payloads) = door.admit(document);
         let mut changes = Vec::new();
         let mut progress = false;
-        for (candidate, outcome) in group.into_iter().zip(admission.outcomes) {
-            let Candidate { mut arrival, proof } = candidate;
+        for ((candidate, bytes), outcome) in group.into_iter().zip(payloads).zip(admission.outcomes) {
+            let Candidate { arrival, proof } = candidate;
             match outcome {
                 guard::Outcome::Applied => {
                     progress = true;
                     self.admitted(stage, &arrival, proof.decision(), done);
-                    let bytes = arrival.record.payload.take().unwrap_or_default();
                     let time = arrival.record.entry.time;
                     changes.push((AdmittedChange::new(bytes, arrival.no, arrival.seq, time, proof), arrival));
                 }
@@ -316,6 +334,24 @@ impl Engine {
             }
         }
         Ok(progress)
+    }
+
+    /// An edit that waited for others of its object, asked about anew.
+    fn waited(
+        &mut self,
+        stage: &mut Stage,
+        (no, seq): Standing,
+        session: Option<[u8; 16]>,
+        done: &mut Ledgered,
+    ) -> Result<Option<Candidate>, StoreError> {
+        let arrival = self.stored_arrival(stage, no, seq, session)?;
+        let Some(arrival) = arrival.filter(|arrival| arrival.record.entry.kind == EntryKind::EDIT) else {
+            return Ok(None);
+        };
+        match self.judge(stage, &arrival, done)? {
+            Judged::Granted(proof) => Ok(Some(Candidate { arrival, proof })),
+            other => self.not_admitted(stage, &arrival, other, done).map(|()| None),
+        }
     }
 
     /// A tombstone waits for the heads it names, so that it covers the same on every device.
@@ -389,8 +425,12 @@ impl Engine {
         self.record(stage, record);
         done.states.insert((arrival.no, arrival.seq), (arrival.log, EntryState::Admitted));
         done.admitted.insert(entry.operation);
+        done.arrived.insert(match entry.kind.is_governance() {
+            true => leaf_hash(&entry.to_bytes()),
+            false => entry.payload_digest,
+        });
         let at = (arrival.no, arrival.seq);
-        if self.pending.contains_key(&at) || stage.pending.contains_key(&at) {
+        if self.pending.contains(&at) || stage.pending.contains_key(&at) {
             stage.pending.insert(at, None);
         }
     }
@@ -413,7 +453,7 @@ impl Engine {
             }
         };
         let at = (arrival.no, arrival.seq);
-        let before = stage.pending_at(at).cloned().flatten().or_else(|| self.pending.get(&at).cloned());
+        let before = stage.pending_at(&at).cloned().flatten().or_else(|| self.pending.get(&at).cloned());
         let object = entry.subject.as_ref().map(subject_key);
         if before.as_ref().is_none_or(|before| before.state != state) {
             let refused = state == EntryState::Refused;
@@ -437,16 +477,16 @@ impl Engine {
     /// Waiting entries whose wait may be over: those of touched objects, and all when governance or requirements
     /// moved.
     fn retries(&mut self, stage: &mut Stage, done: &Ledgered) -> Result<Vec<Arrival>, StoreError> {
-        let mut waiting: BTreeMap<(LogNo, LogSeq), PendingRow> = self.pending.clone();
-        for (at, row) in &stage.pending {
-            match row {
-                Some(row) => drop(waiting.insert(*at, row.clone())),
-                None => drop(waiting.remove(at)),
-            }
-        }
-        waiting.retain(|_, row| row.state == EntryState::Held);
+        let staged = stage.pending.iter().filter(|(_, row)| row.is_some()).map(|(at, _)| *at);
+        let mut woken = self.pending.woken_by(&done.arrived, &done.admitted);
+        woken.extend(staged);
         let mut arrivals = Vec::new();
-        for ((no, seq), row) in waiting {
+        for (no, seq) in woken {
+            let row = match stage.pending_at(&(no, seq)) {
+                Some(row) => row.as_ref(),
+                None => self.pending.get(&(no, seq)),
+            };
+            let Some(row) = row.filter(|row| row.state == EntryState::Held) else { continue };
             let changes_here = row.object.as_ref().is_none_or(|key| {
                 stage.objects.get(key).is_some_and(|staged| {
                     row.missing.iter().all(|hash| document::holds(&staged.document, hash))

@@ -23,6 +23,7 @@ mod seal;
 mod segments;
 mod stage;
 mod verify;
+mod waiting;
 
 pub use history::{HistoryItem, OperationView, TaskView};
 pub use identity::Identity;
@@ -38,7 +39,7 @@ pub use recovery::Demand;
 pub use verify::{LogReport, VerifyReport};
 
 use crate::store::Store;
-use crate::store::rows::{LogKind, LogRow, PendingRow, StoreRow};
+use crate::store::rows::{LogKind, LogRow, StoreRow};
 use crate::store::seal::SealKey;
 use crate::store::tables::LogNo;
 use cache::Cache;
@@ -54,6 +55,7 @@ use syncd_schema::{
     Collection, DeviceId, Digest, Epoch, Governance, Incarnation, LogId, LogSeq, ObjectId, OperationId,
     UnixMicros, WorkspaceId, domain,
 };
+use waiting::Waiting;
 
 /// Names one life of an object. The collection is a part of it: the gate judges an entry by the collection it names, so
 /// what names another one must be about another object.
@@ -129,7 +131,7 @@ pub struct Engine {
     branches: BTreeMap<LogId, LogNo>,
     local: LogNo,
     ledger: LogNo,
-    pending: BTreeMap<(LogNo, LogSeq), PendingRow>,
+    pending: Waiting,
     decisions_stored: HashSet<Digest>,
     /// How far of other logs this device's own has said since it was opened.
     said_seen: BTreeMap<LogId, LogSeq>,

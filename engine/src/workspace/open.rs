@@ -7,6 +7,7 @@ use super::intent::{Intent, WriteRequest};
 use super::judge;
 use super::members::Welcome;
 use super::stage::new_log;
+use super::waiting::Waiting;
 use super::{Engine, LogState, recovery};
 use crate::store::rows::{self, LogKind, LogRow, PendingRow, StoreRow, WorkspaceKey};
 use crate::store::seal::SealKey;
@@ -233,7 +234,7 @@ impl Engine {
             branches: BTreeMap::new(),
             local: LogNo(1),
             ledger: LogNo(0),
-            pending: BTreeMap::new(),
+            pending: Waiting::default(),
             decisions_stored: HashSet::new(),
             said_seen: BTreeMap::new(),
             cache: Cache::new(),
@@ -370,7 +371,7 @@ impl Engine {
         self.logs.clear();
         self.log_numbers.clear();
         self.branches.clear();
-        self.pending.clear();
+        self.pending = Waiting::default();
         self.decisions_stored.clear();
         self.said_seen.clear();
         self.same_so_far.clear();

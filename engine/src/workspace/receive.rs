@@ -302,10 +302,11 @@ impl Engine {
     /// Entries of a log that will wait after this commit. One log that waits for ever takes no room from the others.
     fn waiting_in(&self, stage: &Stage, no: LogNo) -> usize {
         let held = |row: &PendingRow| row.state == EntryState::Held;
-        let log = (no, LogSeq(0))..(LogNo(no.0 + 1), LogSeq(0));
-        let before = self.pending.range(log.clone());
-        let still = before.filter(|(at, row)| held(row) && stage.pending_at(**at).is_none()).count();
-        still + stage.pending.range(log).filter(|(_, row)| row.as_ref().is_some_and(held)).count()
+        let staged = stage.pending.iter().filter(|((log, _), _)| *log == no);
+        staged.fold(self.pending.held_in(no), |waiting, (at, row)| {
+            let before = self.pending.get(at).is_some_and(held);
+            waiting - usize::from(before) + usize::from(row.as_ref().is_some_and(held))
+        })
     }
 
     /// What a peer or the log's device is to blame for goes on record; what is merely early does not.

@@ -218,9 +218,9 @@ impl Engine {
     pub(crate) fn is_admitted(&self, stage: &Stage, operation: OperationId) -> Result<bool, StoreError> {
         let Some(found) = self.find_operation(operation)? else { return Ok(false) };
         let at = (found.no, found.seq);
-        let pending = match stage.pending_at(at) {
+        let pending = match stage.pending_at(&at) {
             Some(row) => row.is_some(),
-            None => self.pending.contains_key(&at),
+            None => self.pending.contains(&at),
         };
         Ok(!pending)
     }

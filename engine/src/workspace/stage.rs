@@ -5,6 +5,7 @@
 //! signature per log.
 
 use super::cache::{self, Loaded};
+use super::waiting::Standing;
 use super::{Engine, Event, LogState, ObjectKey};
 use crate::log::LogRecord;
 use crate::store::rows::{
@@ -56,7 +57,7 @@ pub(crate) struct Stage {
     pub(crate) records: Vec<Record>,
     pub(crate) objects: BTreeMap<ObjectKey, StagedObject>,
     pub(crate) chain: Option<Chain>,
-    pub(crate) pending: BTreeMap<(LogNo, LogSeq), Option<PendingRow>>,
+    pub(crate) pending: BTreeMap<Standing, Option<PendingRow>>,
     pub(crate) decisions: BTreeSet<Digest>,
     pub(crate) events: Vec<Event>,
     pub(crate) next_document: u64,
@@ -96,8 +97,8 @@ impl Stage {
     }
 
     /// What happened to a pending entry on this stage: `Some(None)` when it no longer waits.
-    pub(crate) fn pending_at(&self, at: (LogNo, LogSeq)) -> Option<&Option<PendingRow>> {
-        self.pending.get(&at)
+    pub(crate) fn pending_at(&self, at: &Standing) -> Option<&Option<PendingRow>> {
+        self.pending.get(at)
     }
 }
 
@@ -409,8 +410,8 @@ impl Engine {
         }
         for (at, row) in stage.pending {
             match row {
-                Some(row) => drop(self.pending.insert(at, row)),
-                None => drop(self.pending.remove(&at)),
+                Some(row) => self.pending.insert(at, row),
+                None => self.pending.remove(&at),
             }
         }
         if let Some(chain) = stage.chain {

@@ -212,7 +212,7 @@ impl Engine {
             if !record.is_genuine() {
                 walk.violation(place(), "the payload is not the one its entry names");
             }
-            let admitted = !self.pending.contains_key(&(state.no, seq));
+            let admitted = !self.pending.contains(&(state.no, seq));
             let is_branch = matches!(state.row.kind, LogKind::Branch(_));
             if admitted && !is_branch {
                 if !walk.is_evidenced(&Self::covered(&state.row.kind), seq) {

@@ -1,0 +1,125 @@
+//! A batch of one object's changes on its way in: each is judged by what it says and builds on, and put in causal
+//! order, whatever order they came in.
+
+use super::context::{self, Batch, Verdict};
+use super::refused::{Reason, Refused};
+use super::scan::{self, Scanned};
+use super::trial::{self, Candidate};
+use super::{Admission, Outcome};
+use automerge::Automerge;
+use std::collections::HashMap;
+use syncd_schema::Digest;
+
+/// Takes changes one by one, then lets them in together. All calls are about the same document, which none of
+/// them touches; none for an object that is about to be born.
+///
+/// A change is judged twice at most: when it is offered, and when all that it then missed has come.
+#[derive(Debug)]
+pub struct Door<B> {
+    batch: Batch,
+    offered: Vec<Offered<B>>,
+    /// Those found good, in causal order.
+    ready: Vec<Candidate<()>>,
+    /// Changes by what they miss.
+    waiting: HashMap<Digest, Vec<usize>>,
+}
+
+#[derive(Debug)]
+struct Offered<B> {
+    bytes: B,
+    expected: Digest,
+    outcome: Outcome,
+    /// How much of what it missed when it was judged has not come since.
+    missing: usize,
+}
+
+impl<B> Default for Door<B> {
+    fn default() -> Self {
+        Self { batch: Batch::default(), offered: Vec::new(), ready: Vec::new(), waiting: HashMap::new() }
+    }
+}
+
+impl<B: AsRef<[u8]>> Door<B> {
+    /// Offers a change with the digest that its signed entry names. Returns what can be applied now and could not
+    /// before: nothing, the change, or with it those that waited for it.
+    pub fn offer(&mut self, doc: Option<&Automerge>, bytes: B, expected: Digest) -> Vec<Digest> {
+        self.offered.push(Offered { bytes, expected, outcome: Outcome::Present, missing: 0 });
+        let mut next = vec![self.offered.len() - 1];
+        let mut ready = Vec::new();
+        while let Some(index) = next.pop() {
+            if self.sort(doc, index) {
+                let Some(hash) = self.ready.last().map(|candidate| candidate.hash) else { continue };
+                next.extend(self.complete_with(&hash));
+                ready.push(hash);
+            }
+        }
+        ready
+    }
+
+    /// Whether a change is in the document, or can be when the others of this batch are.
+    #[must_use]
+    pub fn holds(&self, doc: Option<&Automerge>, hash: &Digest) -> bool {
+        self.batch.contains(hash) || doc.is_some_and(|doc| context::holds(doc, hash))
+    }
+
+    /// Applies what is good to a copy of the document. Gives back what was offered, in the order of its outcomes.
+    ///
+    /// A guilty change is found by halving the batch; good changes that do not build on it are applied.
+    #[must_use]
+    pub fn admit(self, doc: Option<&Automerge>) -> (Admission, Vec<B>) {
+        let (changes, mut outcomes): (Vec<B>, Vec<Outcome>) =
+            self.offered.into_iter().map(|offered| (offered.bytes, offered.outcome)).unzip();
+        let with_bytes = |Candidate { index, hash, deps, .. }| {
+            changes.get(index).map(|bytes: &B| Candidate { index, bytes: bytes.as_ref(), hash, deps })
+        };
+        let candidates: Vec<Candidate<&[u8]>> = self.ready.into_iter().filter_map(with_bytes).collect();
+        let doc = trial::run(doc, &candidates, &mut outcomes);
+        (Admission { doc, outcomes }, changes)
+    }
+
+    /// True when the change is ready, and the last one that is.
+    fn sort(&mut self, doc: Option<&Automerge>, index: usize) -> bool {
+        let Some(offered) = self.offered.get_mut(index) else { return false };
+        offered.outcome = match judge(doc, &self.batch, offered.bytes.as_ref(), offered.expected) {
+            Ok((Verdict::Ready, scanned)) => {
+                self.batch.add(&scanned);
+                self.ready.push(Candidate { index, bytes: (), hash: scanned.hash, deps: scanned.deps });
+                Outcome::Applied
+            }
+            Ok((Verdict::Present, _)) => Outcome::Present,
+            Ok((Verdict::Missing(missing), _)) => {
+                offered.missing = missing.len();
+                for dep in &missing {
+                    self.waiting.entry(*dep).or_default().push(index);
+                }
+                Outcome::Missing(missing)
+            }
+            Err(refused) => Outcome::Refused(refused),
+        };
+        offered.outcome == Outcome::Applied
+    }
+
+    /// Changes that miss nothing more, now that this one has come.
+    fn complete_with(&mut self, hash: &Digest) -> Vec<usize> {
+        let mut complete = self.waiting.remove(hash).unwrap_or_default();
+        complete.retain(|index| {
+            let Some(offered) = self.offered.get_mut(*index) else { return false };
+            offered.missing = offered.missing.saturating_sub(1);
+            offered.missing == 0
+        });
+        complete
+    }
+}
+
+fn judge(
+    doc: Option<&Automerge>,
+    batch: &Batch,
+    bytes: &[u8],
+    expected: Digest,
+) -> Result<(Verdict, Scanned), Refused> {
+    let (scanned, layout) = scan::layout(bytes)?;
+    if scanned.hash != expected {
+        return Err(Reason::WrongDigest { found: scanned.hash }.into());
+    }
+    Ok((context::check(doc, batch, &scanned, &layout)?, scanned))
+}

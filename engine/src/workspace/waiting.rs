@@ -1,0 +1,147 @@
+//! Entries that are stored and not admitted, found by what they wait for: what arrives wakes those it concerns and
+//! touches no other, however many wait.
+
+use crate::store::rows::PendingRow;
+use crate::store::tables::LogNo;
+use std::collections::btree_map::{BTreeMap, Iter, Values};
+use std::collections::{BTreeSet, HashMap};
+use syncd_schema::operation::EntryState;
+use syncd_schema::{Digest, LogSeq, OperationId};
+
+/// Where an entry stands.
+pub(crate) type Standing = (LogNo, LogSeq);
+
+/// The rows of the table `pending`.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    rows: BTreeMap<Standing, PendingRow>,
+    /// Held entries by the changes and governance heads they miss.
+    by_digest: HashMap<Digest, BTreeSet<Standing>>,
+    /// Held entries by the operations they require.
+    by_operation: HashMap<OperationId, BTreeSet<Standing>>,
+    /// How many entries of each log are held.
+    held: HashMap<LogNo, usize>,
+}
+
+impl Waiting {
+    pub(crate) fn get(&self, at: &Standing) -> Option<&PendingRow> {
+        self.rows.get(at)
+    }
+
+    pub(crate) fn contains(&self, at: &Standing) -> bool {
+        self.rows.contains_key(at)
+    }
+
+    pub(crate) fn values(&self) -> Values<'_, Standing, PendingRow> {
+        self.rows.values()
+    }
+
+    /// How many entries of a log are held.
+    pub(crate) fn held_in(&self, no: LogNo) -> usize {
+        self.held.get(&no).copied().unwrap_or_default()
+    }
+
+    /// Held entries that one of these may let in.
+    pub(crate) fn woken_by<'a>(
+        &self,
+        digests: impl IntoIterator<Item = &'a Digest>,
+        operations: impl IntoIterator<Item = &'a OperationId>,
+    ) -> BTreeSet<Standing> {
+        let changes = digests.into_iter().filter_map(|digest| self.by_digest.get(digest));
+        let required = operations.into_iter().filter_map(|operation| self.by_operation.get(operation));
+        changes.chain(required).flatten().copied().collect()
+    }
+
+    pub(crate) fn insert(&mut self, at: Standing, row: PendingRow) {
+        self.remove(&at);
+        if row.state == EntryState::Held {
+            *self.held.entry(at.0).or_default() += 1;
+            for digest in &row.missing {
+                self.by_digest.entry(*digest).or_default().insert(at);
+            }
+            for operation in &row.requires {
+                self.by_operation.entry(*operation).or_default().insert(at);
+            }
+        }
+        self.rows.insert(at, row);
+    }
+
+    pub(crate) fn remove(&mut self, at: &Standing) {
+        let Some(row) = self.rows.remove(at) else { return };
+        if row.state != EntryState::Held {
+            return;
+        }
+        if let Some(held) = self.held.get_mut(&at.0) {
+            *held = held.saturating_sub(1);
+        }
+        for digest in &row.missing {
+            forget(&mut self.by_digest, digest, at);
+        }
+        for operation in &row.requires {
+            forget(&mut self.by_operation, operation, at);
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Waiting {
+    type Item = (&'a Standing, &'a PendingRow);
+    type IntoIter = Iter<'a, Standing, PendingRow>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.rows.iter()
+    }
+}
+
+fn forget<K: Eq + std::hash::Hash>(index: &mut HashMap<K, BTreeSet<Standing>>, key: &K, at: &Standing) {
+    if let Some(places) = index.get_mut(key) {
+        places.remove(at);
+        if places.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syncd_schema::UnixMicros;
+
+    fn row(state: EntryState, missing: &[u8], requires: &[u8]) -> PendingRow {
+        PendingRow {
+            state,
+            reason: String::new(),
+            object: None,
+            missing: missing.iter().map(|n| Digest([*n; 32])).collect(),
+            requires: requires.iter().map(|n| OperationId([*n; 16])).collect(),
+            decision: None,
+            since: UnixMicros(0),
+            session: None,
+        }
+    }
+
+    #[test]
+    fn what_arrives_wakes_those_that_wait_for_it() {
+        let (one, two, three) = ((LogNo(1), LogSeq(0)), (LogNo(1), LogSeq(1)), (LogNo(2), LogSeq(0)));
+        let mut waiting = Waiting::default();
+        waiting.insert(one, row(EntryState::Held, &[1, 2], &[]));
+        waiting.insert(two, row(EntryState::Held, &[2], &[7]));
+        waiting.insert(three, row(EntryState::Refused, &[2], &[7]));
+        let woken = |waiting: &Waiting, digest: u8, operation: u8| {
+            waiting.woken_by(&[Digest([digest; 32])], &[OperationId([operation; 16])])
+        };
+        assert_eq!(woken(&waiting, 1, 0), BTreeSet::from([one]));
+        assert_eq!(woken(&waiting, 2, 0), BTreeSet::from([one, two]));
+        assert_eq!(woken(&waiting, 0, 7), BTreeSet::from([two]));
+        assert_eq!((waiting.held_in(LogNo(1)), waiting.held_in(LogNo(2))), (2, 0));
+
+        // What it waits for now counts, not what it waited for.
+        waiting.insert(one, row(EntryState::Held, &[3], &[]));
+        assert_eq!(woken(&waiting, 2, 0), BTreeSet::from([two]));
+        assert_eq!(woken(&waiting, 3, 0), BTreeSet::from([one]));
+        waiting.insert(two, row(EntryState::Refused, &[], &[]));
+        waiting.remove(&one);
+        assert_eq!(waiting.held_in(LogNo(1)), 0);
+        assert!(waiting.by_digest.is_empty() && waiting.by_operation.is_empty());
+        assert!(waiting.contains(&two) && !waiting.contains(&one));
+    }
+}
