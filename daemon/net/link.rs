@@ -62,6 +62,10 @@ pub(super) async fn run(node: &Arc<Node>, link: Link) -> bool {
         node.tell(NodeEvent::PeerDisconnected { device: peer, reason: result.clone() });
         node.lost.send_modify(|count| *count += 1);
     }
+    let ended = on_disk(|| node.shared.with(|engine| held(&session).end(engine, os::now())));
+    if let Err(error) = ended {
+        tracing::warn!(peer = %peer.short(), %error, "what the peer has not acknowledged could not be noted");
+    }
     tracing::debug!(peer = %peer.short(), reason = %result, "the session ended");
     node.stepped.send_modify(|count| *count += 1);
     was_ours

@@ -39,6 +39,8 @@ pub const JSON_BYTES: usize = CHANGE_BYTES;
 pub const DEVICES: usize = 256;
 /// Open epochs of one device.
 pub const EPOCHS: usize = 8;
+/// Runs of entries that one acknowledgement tells of when its receiver asked.
+pub const OUTCOMES: usize = 4_096;
 /// Operations an entry may require, logs it may have seen, governance heads it may name.
 pub const REFERENCES: usize = 256;
 /// Operations that the entries of one segment may require together: each is looked for in every log.

@@ -98,9 +98,9 @@ pub struct Outcome {
     /// What became of them.
     #[n(2)]
     pub state: EntryState,
-    /// The operation of the acknowledging device in which that happened: its id for them.
+    /// The operation of the acknowledging device in which that happened: its id for them, where it is told of at once.
     #[n(3)]
-    pub operation: OperationId,
+    pub operation: Option<OperationId>,
 }
 
 /// Why a session ends.
@@ -172,6 +172,16 @@ pub enum Control {
         /// The reason in words.
         #[n(1)]
         text: String,
+    },
+    /// The author of a log asks what became of its entries; answered with [`Control::Ack`], once a session.
+    #[n(5)]
+    Ask {
+        /// The log.
+        #[n(0)]
+        log: LogId,
+        /// From which entry on.
+        #[n(1)]
+        from: LogSeq,
     },
 }
 

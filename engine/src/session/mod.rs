@@ -10,6 +10,7 @@ mod doubt;
 mod early;
 mod flow;
 mod forks;
+mod outcomes;
 
 use crate::store::StoreError;
 use crate::workspace::{Demand, Engine, Event, ReceiveError};
@@ -17,6 +18,7 @@ use doubt::Doubt;
 use early::Early;
 use flow::Flow;
 use forks::Forks;
+use outcomes::Told;
 use std::collections::BTreeMap;
 use syncd_evidence::Checkpoint;
 use syncd_schema::message::{
@@ -83,6 +85,7 @@ pub struct Session {
     early: Early,
     counters: Counters,
     forks: Forks,
+    told: Told,
     /// Second histories that the peer was told of.
     branches_told: usize,
 }
@@ -100,6 +103,7 @@ impl Session {
             early: Early::default(),
             counters: Counters::default(),
             forks: Forks::default(),
+            told: Told::default(),
             branches_told: 0,
         }
     }
@@ -147,6 +151,15 @@ impl Session {
         vec![Output::Control(Control::Hello(hello))]
     }
 
+    /// Ends, when the link is gone: what was sent and not acknowledged is noted as that.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn end(&mut self, engine: &mut Engine, now: UnixMicros) -> Result<(), StoreError> {
+        self.phase = Phase::Closed;
+        engine.note_gone(&self.peer, now)
+    }
+
     /// Takes one step.
     ///
     /// # Errors
@@ -176,7 +189,10 @@ impl Session {
                 self.take_in_doubt(engine, *segment, now, &mut out)?;
             }
             // It knows this device and cannot know that it is not known itself.
-            (Phase::Doubting(_), Input::Control(Control::Ack { .. } | Control::Want { .. })) => {}
+            (
+                Phase::Doubting(_),
+                Input::Control(Control::Ack { .. } | Control::Want { .. } | Control::Ask { .. }),
+            ) => {}
             (Phase::Flowing, Input::Grew) => {
                 // A fork is told of at once: an open session may go on for days.
                 if engine.branch_count() > self.branches_told {
@@ -184,6 +200,7 @@ impl Session {
                 }
                 self.branches_told = engine.branch_count();
                 self.retry_early(engine, now, &mut out)?;
+                self.tell_again(engine, &mut out)?;
                 self.pump(engine, &mut out)?;
             }
             // The peer found a difference where this side saw none: it wrote between the hellos.
@@ -198,13 +215,16 @@ impl Session {
             (Phase::Comparing, Input::Segment(segment)) => self.take(engine, *segment, now, &mut out)?,
             (Phase::Flowing | Phase::Comparing, Input::Control(Control::Ack { log, size, outcomes })) => {
                 self.counters.sent += self.flow.acknowledged(&log, size);
-                engine.note_outcomes(&self.peer, &log, &outcomes, now)?;
+                engine.note_outcomes(&self.peer, &log, size, &outcomes, now)?;
                 if matches!(self.phase, Phase::Flowing) {
                     self.pump(engine, &mut out)?;
                 }
             }
             (Phase::Flowing | Phase::Comparing, Input::Control(Control::Want { log, from, branch })) => {
                 self.wanted(engine, log, from, branch, &mut out)?;
+            }
+            (Phase::Flowing | Phase::Comparing, Input::Control(Control::Ask { log, from })) => {
+                self.answer(engine, log, from, &mut out)?;
             }
             (_, Input::Control(Control::Close { code, text })) => {
                 self.phase = Phase::Closed;
@@ -268,6 +288,7 @@ impl Session {
         } else if frontier_digest(&spoken_for) == theirs.frontier {
             self.flow.assume(&spoken_for);
             self.phase = Phase::Flowing;
+            self.ask_outcomes(engine, &spoken_for, out)?;
         } else {
             self.say_frontier(engine, out);
             self.phase = Phase::Comparing;
@@ -310,6 +331,7 @@ impl Session {
         }
         if matches!(self.phase, Phase::Comparing) {
             self.phase = Phase::Flowing;
+            self.ask_outcomes(engine, theirs, out)?;
         }
         if has_ended {
             self.branches_told = engine.branch_count();
@@ -335,7 +357,9 @@ impl Session {
     ) -> Result<(), StoreError> {
         while let Some(from) = self.flow.next_to_send(&log, size) {
             let Some(segment) = engine.segment(&log, from, None)? else { break };
-            self.flow.sent(&log, segment.first.plus(u64::from(segment.count)));
+            let end = segment.first.plus(u64::from(segment.count));
+            self.flow.sent(&log, end);
+            engine.note_sent(&self.peer, &log, segment.first, end);
             out.push(Output::Segment(Box::new(segment)));
         }
         Ok(())
@@ -375,13 +399,12 @@ impl Session {
                 self.counters.received += receipt.received;
                 let mut outcomes: BTreeMap<LogId, Vec<_>> = BTreeMap::from([(log, Vec::new())]);
                 for (log, outcome) in receipt.outcomes {
-                    let (state, operation) = (outcome.state, outcome.operation);
-                    tracing::debug!(%log, first = %outcome.first, count = outcome.count, ?state, %operation, "judged");
+                    let (state, operation) = (outcome.state, outcome.operation.map(tracing::field::display));
+                    tracing::debug!(%log, first = %outcome.first, count = outcome.count, ?state, operation, "judged");
                     outcomes.entry(log).or_default().push(outcome);
                 }
-                for (of, outcomes) in outcomes {
-                    let size = if of == log { receipt.size } else { engine.size_of_log(&of) };
-                    out.push(Output::Control(Control::Ack { log: of, size, outcomes }));
+                for (log, outcomes) in outcomes {
+                    self.acknowledge(engine, log, outcomes, out);
                 }
                 let governance_grew = receipt.events.contains(&Event::GovernanceChanged);
                 if !receipt.events.is_empty() {

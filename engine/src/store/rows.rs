@@ -317,9 +317,9 @@ pub struct PeerRow {
     /// What became of them.
     #[n(1)]
     pub state: EntryState,
-    /// The peer's operation in which it did.
+    /// The peer's operation in which it did, if the peer said.
     #[n(2)]
-    pub operation: OperationId,
+    pub operation: Option<OperationId>,
     /// When we heard.
     #[n(3)]
     pub at: UnixMicros,

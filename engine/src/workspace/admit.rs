@@ -60,7 +60,7 @@ struct Candidate {
 /// What became of each entry, collected for records and acknowledgements.
 #[derive(Default)]
 struct Ledgered {
-    states: BTreeMap<Standing, (LogId, EntryState)>,
+    states: BTreeMap<Standing, (LogId, EntryState, Option<OperationId>)>,
     /// Operations admitted on this stage, for `requires`.
     admitted: BTreeSet<OperationId>,
     /// Changes and governance heads that came with them: what others may have waited for.
@@ -80,7 +80,7 @@ impl Engine {
             let progress = self.admit_round(stage, next, &mut done)?;
             next = if progress { self.retries(stage, &done)? } else { Vec::new() };
         }
-        Ok(self.outcomes(stage, &done))
+        Ok(outcomes(&done))
     }
 
     /// One pass over entries in order. True when something was admitted.
@@ -422,8 +422,8 @@ impl Engine {
         if entry.kind.is_governance() {
             record.kind = RecordKind::Governance;
         }
-        self.record(stage, record);
-        done.states.insert((arrival.no, arrival.seq), (arrival.log, EntryState::Admitted));
+        let operation = self.record(stage, record);
+        done.states.insert((arrival.no, arrival.seq), (arrival.log, EntryState::Admitted, Some(operation)));
         done.admitted.insert(entry.operation);
         done.arrived.insert(match entry.kind.is_governance() {
             true => leaf_hash(&entry.to_bytes()),
@@ -455,11 +455,12 @@ impl Engine {
         let at = (arrival.no, arrival.seq);
         let before = stage.pending_at(&at).cloned().flatten().or_else(|| self.pending.get(&at).cloned());
         let object = entry.subject.as_ref().map(subject_key);
+        let mut operation = None;
         if before.as_ref().is_none_or(|before| before.state != state) {
             let refused = state == EntryState::Refused;
             let record =
                 ledger::withheld(entry, coverage(arrival), arrival.log.device, refused, decision, &reason);
-            self.record(stage, record);
+            operation = Some(self.record(stage, record));
             if finding {
                 self.find(stage, refused_payload(arrival, entry.kind.is_known(), &reason, stage_now(stage)))?;
             }
@@ -470,7 +471,7 @@ impl Engine {
             at,
             Some(PendingRow { state, reason, object, missing, requires, decision, since, session }),
         );
-        done.states.insert(at, (arrival.log, state));
+        done.states.insert(at, (arrival.log, state, operation));
         Ok(())
     }
 
@@ -521,23 +522,27 @@ impl Engine {
         let record = self.staged_record(stage, no, seq)?;
         Ok(record.map(|record| Arrival { log, no, seq, record, session }))
     }
+}
 
-    /// Ranges with one state each, named by the record under which they stand in this device's ledger.
-    fn outcomes(&self, stage: &Stage, done: &Ledgered) -> Vec<(LogId, Outcome)> {
-        let operation = stage.records.last().map_or(OperationId([0; 16]), |record| record.id);
-        let mut outcomes: Vec<(LogId, Outcome)> = Vec::new();
-        for ((_, seq), (log, state)) in &done.states {
-            match outcomes.last_mut() {
-                Some((last_log, last))
-                    if last_log == log && last.state == *state && last.first.plus(last.count) == *seq =>
-                {
-                    last.count += 1;
-                }
-                _ => outcomes.push((*log, Outcome { first: *seq, count: 1, state: *state, operation })),
+/// Ranges with one state each, named by the record under which they stand in this device's ledger.
+fn outcomes(done: &Ledgered) -> Vec<(LogId, Outcome)> {
+    let mut outcomes: Vec<(LogId, Outcome)> = Vec::new();
+    for ((_, seq), (log, state, operation)) in &done.states {
+        match outcomes.last_mut() {
+            Some((last_log, last))
+                if last_log == log
+                    && (last.state, last.operation) == (*state, *operation)
+                    && last.first.plus(last.count) == *seq =>
+            {
+                last.count += 1;
+            }
+            _ => {
+                let outcome = Outcome { first: *seq, count: 1, state: *state, operation: *operation };
+                outcomes.push((*log, outcome));
             }
         }
-        outcomes
     }
+    outcomes
 }
 
 /// A device writes as the actor of its session. A birth's actor follows from its content and cannot be recomputed

@@ -223,7 +223,10 @@ impl Engine {
             kind,
             status: status_of(state),
             local_operation_id: entry.operation,
-            remote_operation_ids: peers.iter().map(|(d, (_, id))| (d.to_string(), *id)).collect(),
+            remote_operation_ids: peers
+                .iter()
+                .filter_map(|(d, (_, id))| id.map(|id| (d.to_string(), id)))
+                .collect(),
             peers: peers.iter().map(|(d, (state, _))| (d.to_string(), *state)).collect(),
             object: entry.subject.as_ref().map(|s| s.object.clone()),
             collection: entry.subject.as_ref().map(|s| s.collection.clone()),
@@ -263,7 +266,13 @@ impl Engine {
     /// When the store cannot be read.
     pub fn evidence(&self, limit: usize) -> Result<Vec<Record>, StoreError> {
         let size = self.size_of(&LogKind::Ledger);
-        let from = LogSeq(size.0.saturating_sub(limit as u64));
+        let mut records = self.records_from(LogSeq(size.0.saturating_sub(limit as u64)))?;
+        records.reverse();
+        Ok(records)
+    }
+
+    /// The ledger's records from a position on.
+    pub(crate) fn records_from(&self, from: LogSeq) -> Result<Vec<Record>, StoreError> {
         let mut records = Vec::new();
         self.walk_runs(self.ledger, from, |first, row| {
             let found = decode_records(self.ledger, first, &row)?;
@@ -271,7 +280,6 @@ impl Engine {
             records.extend(found.into_iter().skip(skip));
             Ok(true)
         })?;
-        records.reverse();
         Ok(records)
     }
 

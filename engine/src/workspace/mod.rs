@@ -44,6 +44,7 @@ use crate::store::seal::SealKey;
 use crate::store::tables::LogNo;
 use cache::Cache;
 use lru::LruCache;
+use peers::InFlight;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use syncd_evidence::Tree;
@@ -132,6 +133,7 @@ pub struct Engine {
     local: LogNo,
     ledger: LogNo,
     pending: Waiting,
+    in_flight: InFlight,
     decisions_stored: HashSet<Digest>,
     /// How far of other logs this device's own has said since it was opened.
     said_seen: BTreeMap<LogId, LogSeq>,
@@ -260,6 +262,12 @@ impl Engine {
     #[must_use]
     pub fn entries(&self) -> u64 {
         self.frontier().iter().map(|position| position.size.0).sum()
+    }
+
+    /// Transactions made since this engine was opened: one for each commit, whatever it writes.
+    #[must_use]
+    pub const fn transactions(&self) -> u64 {
+        self.store.commits()
     }
 
     /// Makes durable what a crash could still take: what was only noted.

@@ -235,6 +235,7 @@ impl Engine {
             local: LogNo(1),
             ledger: LogNo(0),
             pending: Waiting::default(),
+            in_flight: BTreeMap::new(),
             decisions_stored: HashSet::new(),
             said_seen: BTreeMap::new(),
             cache: Cache::new(),

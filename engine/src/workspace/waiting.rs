@@ -36,6 +36,12 @@ impl Waiting {
         self.rows.values()
     }
 
+    /// Those of a log from a position on.
+    pub(crate) fn of_log(&self, no: LogNo, from: LogSeq) -> impl Iterator<Item = (LogSeq, &PendingRow)> {
+        let end = (LogNo(no.0.saturating_add(1)), LogSeq(0));
+        self.rows.range((no, from)..end).map(|((_, seq), row)| (*seq, row))
+    }
+
     /// How many entries of a log are held.
     pub(crate) fn held_in(&self, no: LogNo) -> usize {
         self.held.get(&no).copied().unwrap_or_default()

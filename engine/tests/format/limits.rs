@@ -36,6 +36,7 @@ fn the_document_names_every_limit_and_its_value() {
         DEVICES,
         EPOCHS,
         REFERENCES,
+        OUTCOMES,
         SEGMENT_REQUIRES,
         CHANGE_DEPS,
         NAME_BYTES,

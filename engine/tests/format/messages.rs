@@ -18,7 +18,7 @@ fn control_messages() {
         first: LogSeq(290),
         count: 10,
         state: EntryState::Admitted,
-        operation: operation(0),
+        operation: Some(operation(0)),
     };
     let hello = Hello {
         min_version: 1,
@@ -41,6 +41,7 @@ fn control_messages() {
         ),
         ("ack", Control::Ack { log: log(), size: LogSeq(300), outcomes: vec![outcome] }),
         ("want", Control::Want { log: log(), from: LogSeq(17), branch: Some(digest(7)) }),
+        ("ask", Control::Ask { log: log(), from: LogSeq(17) }),
         (
             "close",
             Control::Close { code: CloseCode::Protocol, text: "that message has no place here".to_owned() },

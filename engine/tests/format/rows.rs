@@ -100,7 +100,7 @@ fn rows() {
     check_row(
         &mut file,
         "peers",
-        &PeerRow { count: 3, state: EntryState::Admitted, operation: operation(9), at: TIME },
+        &PeerRow { count: 3, state: EntryState::Admitted, operation: Some(operation(9)), at: TIME },
     );
     check_row(
         &mut file,

@@ -113,9 +113,13 @@ fn make_store() -> Disk {
     call(&mut bob, "user:bob", patch("n1", json!({ "title": "second" })), 84).expect("edited");
     call(&mut bob, "user:bob", put("notes", "n2", json!({ "by": "bob" })), 85).expect("put");
     exchange(&mut bob, &mut ada, 86);
-    let outcome =
-        message::Outcome { first: LogSeq(0), count: 3, state: EntryState::Admitted, operation: operation(7) };
-    ada.note_outcomes(&joiner.device(), &ada.own_log(), &[outcome], at(87)).expect("noted");
+    let outcome = message::Outcome {
+        first: LogSeq(0),
+        count: 3,
+        state: EntryState::Admitted,
+        operation: Some(operation(7)),
+    };
+    ada.note_outcomes(&joiner.device(), &ada.own_log(), LogSeq(3), &[outcome], at(87)).expect("noted");
     ada.note_addresses(&joiner.device(), &["127.0.0.1:4434".to_owned()]).expect("noted");
     ada.note_refused_pairing(DeviceId([9; 32]), "an expired ticket", at(88)).expect("a finding");
     ada.close().expect("closes");

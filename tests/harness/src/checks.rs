@@ -5,10 +5,10 @@
 use crate::model::{Shown, Survival};
 use crate::network::Weather;
 use crate::world::{Event, Failure, Held, World};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use syncd_engine::Engine;
-use syncd_schema::ObjectState;
 use syncd_schema::operation::EntryState;
+use syncd_schema::{DeviceId, ObjectState};
 
 impl World {
     /// Heals everything and lets all devices talk until nobody has anything to say.
@@ -58,6 +58,39 @@ impl World {
                 self.drain()?;
                 self.all_quiet()?;
                 self.forget_connections();
+            }
+        }
+        for (a, b) in tree {
+            self.knows_outcomes(a, b)?;
+            self.knows_outcomes(b, a)?;
+        }
+        Ok(())
+    }
+
+    /// Of every own entry a device knows what became of it at a peer that it met last when all was said.
+    fn knows_outcomes(&self, author: usize, peer: usize) -> Held {
+        let engines = || self.devices.iter().filter_map(|device| device.engine.as_ref());
+        let (Some(author), Some(peer)) = (&self.devices[author].engine, &self.devices[peer].engine) else {
+            return Ok(());
+        };
+        // A copied device answers under the name of its original.
+        let devices: BTreeSet<DeviceId> = engines().map(Engine::device).collect();
+        if devices.len() < engines().count() || author.stopped().is_some() {
+            return Ok(());
+        }
+        let known = author.operations(None, usize::MAX)?;
+        for own in known.iter().filter(|view| view.device == author.device()) {
+            let there = peer.operation(own.operation)?.map(|view| view.status);
+            let Some(there) = there else { continue };
+            let told = own.tasks.iter().find(|task| task.device == Some(peer.device()));
+            let never_leaves = told.is_none();
+            if !never_leaves && told.map(|task| task.status) != Some(there) {
+                return Err(Failure(format!(
+                    "device {} believes that {} is {told:?} at {}, where it is {there:?}",
+                    author.device().short(),
+                    own.operation,
+                    peer.device().short()
+                )));
             }
         }
         Ok(())

@@ -211,8 +211,15 @@ impl World {
 
     /// Ends a connection; both sides notice at once, and dial again later.
     pub fn disconnect(&mut self, number: u64, why: &str) {
-        if let Some(connection) = self.connections.remove(&number) {
+        if let Some(mut connection) = self.connections.remove(&number) {
             self.log(format!("connection {number} {why}"));
+            for (session, device) in connection.sessions.iter_mut().zip(connection.ends) {
+                let now = self.devices[device].wall(self.queue.now());
+                let Some(engine) = &mut self.devices[device].engine else { continue };
+                if let Err(error) = session.end(engine, now) {
+                    self.log(format!("device {device} cannot note what was not acknowledged: {error}"));
+                }
+            }
             if self.redials {
                 let [a, b] = connection.ends;
                 let delay = REDIAL + self.net.below(REDIAL as usize) as u64;
