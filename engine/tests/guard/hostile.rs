@@ -11,7 +11,7 @@ use syncd_engine::guard::{self, Incoming, Outcome, Reason};
 use syncd_schema::Digest;
 
 /// Alters a change's body at random and gives it the right checksum, as an attacker would.
-pub fn mutated(dice: &mut Dice, change: &EncodedChange) -> EncodedChange {
+fn mutated(dice: &mut Dice, change: &EncodedChange) -> EncodedChange {
     let header = change.bytes.len() - chunk_body(&change.bytes).len();
     let mut body = change.bytes[header..].to_vec();
     // The dependencies stay, else nothing beyond them would be tried.
@@ -37,19 +37,19 @@ pub fn mutated(dice: &mut Dice, change: &EncodedChange) -> EncodedChange {
     framed(1, &body)
 }
 
-pub fn chunk_body(bytes: &[u8]) -> &[u8] {
+fn chunk_body(bytes: &[u8]) -> &[u8] {
     let length = bytes[9..].iter().take_while(|byte| **byte >= 0x80).count() + 1;
     &bytes[9 + length..]
 }
 
 /// What must hold after the guard has seen a change, whatever it was.
-pub fn stays_sound(doc: &Automerge, what: &str) {
+fn stays_sound(doc: &Automerge, what: &str) {
     let saved = document::compact(doc).unwrap_or_else(|error| panic!("{what}: {error}"));
     let again = document::load(Some(&saved), std::iter::empty()).unwrap();
     assert_eq!(document::read(&again), document::read(doc), "{what}");
 }
 
-pub fn word(outcome: &Outcome) -> String {
+fn word(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Refused(refused) => {
             format!("{:?}", refused.reason).split([' ', '{']).next().unwrap().to_owned()
@@ -59,7 +59,7 @@ pub fn word(outcome: &Outcome) -> String {
 }
 
 /// Keeps one change for each place in Automerge that panics, when `SYNCD_CRASHERS` names a folder for them.
-pub fn keep_crasher(outcome: &Outcome, base: &Automerge, bad: &EncodedChange) {
+fn keep_crasher(outcome: &Outcome, base: &Automerge, bad: &EncodedChange) {
     let Some(folder) = std::env::var_os("SYNCD_CRASHERS") else { return };
     let Outcome::Refused(refused) = outcome else { return };
     let Reason::Panicked { at } = &refused.reason else { return };
@@ -78,7 +78,7 @@ enum Harm {
 }
 
 /// Whether a document that let a change in can still be read, edited, saved and loaded.
-pub fn harm(mut doc: Automerge, round: usize) -> Harm {
+fn harm(mut doc: Automerge, round: usize) -> Harm {
     let caught =
         |test: &mut dyn FnMut()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).is_ok();
     if !caught(&mut || stays_sound(&doc, "now")) {
@@ -96,7 +96,7 @@ pub fn harm(mut doc: Automerge, round: usize) -> Harm {
 }
 
 #[test]
-pub fn mutated_changes_do_no_harm() {
+fn mutated_changes_do_no_harm() {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let (mut applied, mut broken, mut later) = (0, 0, 0);
@@ -124,7 +124,7 @@ pub fn mutated_changes_do_no_harm() {
 }
 
 /// Well-formed changes whose operations point at existing operations of any kind: what mutation rarely makes.
-pub fn misdirected(dice: &mut Dice, base: &Automerge) -> EncodedChange {
+fn misdirected(dice: &mut Dice, base: &Automerge) -> EncodedChange {
     let metas = base.get_changes_meta(&[]);
     let owner = &metas[dice.roll(metas.len())];
     let (low, high) = (owner.start_op, owner.max_op.max(owner.start_op));
@@ -172,7 +172,7 @@ pub fn misdirected(dice: &mut Dice, base: &Automerge) -> EncodedChange {
 }
 
 #[test]
-pub fn misdirected_changes_do_no_harm() {
+fn misdirected_changes_do_no_harm() {
     let mut dice = Dice(0xdead_beef_cafe);
     let rounds: usize = std::env::var("SYNCD_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(5_000);
     let (mut applied, mut broken, mut later) = (0, 0, 0);
@@ -219,18 +219,18 @@ thread_local! {
     }).collect();
 }
 
-pub fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub fn unhex(text: &str) -> Vec<u8> {
+fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.trim().bytes().collect();
     digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
 /// Every change that once did harm, with the document it did it to: two lines of hex in a file each.
 #[test]
-pub fn what_once_did_harm_does_none_now() {
+fn what_once_did_harm_does_none_now() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/crashers");
     let mut replayed = 0;
     for file in std::fs::read_dir(folder).into_iter().flatten() {

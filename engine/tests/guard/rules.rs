@@ -11,7 +11,7 @@ use syncd_engine::guard::{self, Outcome, Reason, chunk};
 use syncd_schema::{Digest, limits};
 
 /// Why one change is refused on a document, which must not change by it.
-pub fn refusal(doc: &Automerge, change: &EncodedChange) -> Reason {
+fn refusal(doc: &Automerge, change: &EncodedChange) -> Reason {
     let before = (document::heads(doc), document::read(doc));
     let admission = guard::admit(Some(doc), &[incoming(change)]);
     assert!(admission.doc.is_none());
@@ -23,7 +23,7 @@ pub fn refusal(doc: &Automerge, change: &EncodedChange) -> Reason {
 }
 
 #[test]
-pub fn a_crafted_put_is_good() {
+fn a_crafted_put_is_good() {
     let (doc, _) = born();
     let change = Craft::put(&doc).make();
     let admission = guard::admit(Some(&doc), &[incoming(&change)]);
@@ -35,7 +35,7 @@ pub fn a_crafted_put_is_good() {
 }
 
 #[test]
-pub fn a_birth_needs_no_document() {
+fn a_birth_needs_no_document() {
     let (doc, birth) = born();
     let admission = guard::admit(None, &[incoming(&birth), incoming(&birth)]);
     assert_eq!(admission.outcomes, [Outcome::Applied, Outcome::Present]);
@@ -55,7 +55,7 @@ pub fn a_birth_needs_no_document() {
 }
 
 #[test]
-pub fn frames_are_checked() {
+fn frames_are_checked() {
     let (doc, birth) = born();
     let good = Craft::put(&doc).make();
     let altered = |change: &dyn Fn(&mut EncodedChange)| {
@@ -92,7 +92,7 @@ impl Expecting for EncodedChange {
 }
 
 #[test]
-pub fn order_and_numbers_are_checked() {
+fn order_and_numbers_are_checked() {
     let (mut doc, _) = born();
     let good = Craft::put(&doc);
     assert_eq!(refusal(&doc, &Craft { seq: 2, ..good.clone() }.make()), Reason::Sequence { found: 2 });
@@ -136,7 +136,7 @@ pub fn order_and_numbers_are_checked() {
 }
 
 #[test]
-pub fn columns_are_checked() {
+fn columns_are_checked() {
     let (doc, birth) = born();
     let good = Craft::put(&doc);
     let with = |spec, bytes: &[u8]| refusal(&doc, &good.clone().column(spec, bytes).make());
@@ -181,7 +181,7 @@ pub fn columns_are_checked() {
 }
 
 #[test]
-pub fn bombs_cost_microseconds() {
+fn bombs_cost_microseconds() {
     let (doc, _) = born();
     let good = Craft::put(&doc);
     // Two million nulls, or values, in a few bytes: 0x80_92_f4_01 is 4,000,000 unsigned, 2,000,000 signed twice over.
@@ -228,7 +228,7 @@ pub fn bombs_cost_microseconds() {
 }
 
 #[test]
-pub fn parts_have_limits() {
+fn parts_have_limits() {
     assert!(chunk::assemble(&vec![Digest([0; 32]); limits::CHANGE_DEPS + 1], &[1; 16], &[]).is_err());
     assert!(chunk::assemble(&[], &[], &[]).is_err());
     assert!(chunk::assemble(&[], &[1; 65], &[]).is_err());
@@ -236,7 +236,7 @@ pub fn parts_have_limits() {
 }
 
 #[test]
-pub fn the_good_ones_of_a_bad_batch_get_in() {
+fn the_good_ones_of_a_bad_batch_get_in() {
     let (mut doc, _) = born();
     let base = doc.clone();
     let mut changes = Vec::new();
@@ -273,7 +273,7 @@ pub fn the_good_ones_of_a_bad_batch_get_in() {
 }
 
 #[test]
-pub fn the_scan_of_a_small_change_is_cheap() {
+fn the_scan_of_a_small_change_is_cheap() {
     let (doc, _) = born();
     let measure = |name: &str, change: &EncodedChange, base: &Automerge, limit: u128| {
         let rounds = 2_000;
@@ -314,7 +314,7 @@ pub fn the_scan_of_a_small_change_is_cheap() {
 }
 
 #[test]
-pub fn marks_have_no_writer_and_are_not_let_in() {
+fn marks_have_no_writer_and_are_not_let_in() {
     use automerge::marks::{ExpandMark, Mark};
     let (doc, _) = born();
     let mut foreign = doc.fork();
