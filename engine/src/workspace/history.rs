@@ -93,12 +93,8 @@ impl Engine {
         }
         // Deletions are in the log and in no document; they are few, and found by the object they name.
         items.extend(self.tombstones_of(object)?);
-        for ((no, seq), row) in &self.pending {
-            if row.object.as_ref().is_some_and(|(id, ..)| id == object)
-                && let Some(record) = self.record_at(*no, *seq)?
-            {
-                items.push((*no, *seq, record.entry));
-            }
+        for ((no, seq), _) in self.pending.of_object(object) {
+            items.extend(self.record_at(*no, *seq)?.map(|record| (*no, *seq, record.entry)));
         }
         items.sort_by_key(|(no, seq, entry)| (entry.time, self.log_id(*no), *seq));
         items.dedup_by_key(|(no, seq, _)| (*no, *seq));
@@ -444,18 +440,16 @@ impl Engine {
             _ if last.status != EntryState::Admitted => "blocked",
             _ => "clean",
         };
-        for ((no, seq), row) in &self.pending {
-            if row.object.as_ref().is_some_and(|(id, ..)| id == object) {
-                because.push(format!(
-                    "Entry {seq} of log {} is not admitted: {}.",
-                    self.log_name(*no),
-                    row.reason
-                ));
-                next.push(
-                    "See `explain` of that operation, or sync with the device that has what it waits for."
-                        .to_owned(),
-                );
-            }
+        for ((no, seq), row) in self.pending.of_object(object) {
+            because.push(format!(
+                "Entry {seq} of log {} is not admitted: {}.",
+                self.log_name(*no),
+                row.reason
+            ));
+            next.push(
+                "See `explain` of that operation, or sync with the device that has what it waits for."
+                    .to_owned(),
+            );
         }
         if let Some(stop) = self.stopped() {
             because.push(stop.to_string());

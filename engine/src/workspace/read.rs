@@ -4,7 +4,7 @@ use super::{Engine, ObjectKey};
 use crate::document;
 use crate::store::Batch;
 use crate::store::StoreError;
-use crate::store::rows::{self, LogKind, ObjectRow, PartRow};
+use crate::store::rows::{self, LogKind, ObjectRow, PartRow, PendingRow};
 use crate::store::tables::{Table, key};
 use automerge::Automerge;
 use serde::Serialize;
@@ -210,20 +210,16 @@ impl Engine {
 
     /// An object of which entries wait and nothing was admitted yet.
     fn unborn(&self, object: &ObjectId) -> Result<Option<ObjectView>, StoreError> {
-        for ((no, seq), row) in &self.pending {
-            if row.object.as_ref().is_some_and(|(waiting, ..)| waiting == object) {
-                let subject = self.record_at(*no, *seq)?.and_then(|record| record.entry.subject);
-                return Ok(subject.map(|subject| ObjectView {
-                    object: object.clone(),
-                    collection: subject.collection,
-                    value: serde_json::Value::Null,
-                    state: ObjectState::Blocked,
-                    heads: Vec::new(),
-                    conflicts: Vec::new(),
-                }));
-            }
-        }
-        Ok(None)
+        let Some(((no, seq), _)) = self.pending.of_object(object).next() else { return Ok(None) };
+        let subject = self.record_at(*no, *seq)?.and_then(|record| record.entry.subject);
+        Ok(subject.map(|subject| ObjectView {
+            object: object.clone(),
+            collection: subject.collection,
+            value: serde_json::Value::Null,
+            state: ObjectState::Blocked,
+            heads: Vec::new(),
+            conflicts: Vec::new(),
+        }))
     }
 
     fn side(&mut self, row: &ObjectRow) -> Result<CompetingValue, StoreError> {
@@ -281,16 +277,12 @@ impl Engine {
 
     fn state_of(&self, lives: &[ObjectRow]) -> ObjectState {
         let Some(first) = lives.first() else { return ObjectState::Blocked };
-        let waits = |state: EntryState| {
-            self.pending.values().any(|row| {
-                row.state == state && row.object.as_ref().is_some_and(|(object, ..)| *object == first.object)
-            })
-        };
+        let blocks = |row: &PendingRow| matches!(row.state, EntryState::Held | EntryState::Refused);
         if lives.len() > 1 || first.is_half_deleted() {
             ObjectState::Conflicted
         } else if first.is_tombstoned() {
             ObjectState::Tombstoned
-        } else if waits(EntryState::Held) || waits(EntryState::Refused) {
+        } else if self.pending.of_object(&first.object).any(|(_, row)| blocks(row)) {
             ObjectState::Blocked
         } else {
             ObjectState::Clean

@@ -3,10 +3,10 @@
 
 use crate::store::rows::PendingRow;
 use crate::store::tables::LogNo;
-use std::collections::btree_map::{BTreeMap, Iter, Values};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::btree_map::Values;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use syncd_schema::operation::EntryState;
-use syncd_schema::{Digest, LogSeq, OperationId};
+use syncd_schema::{Digest, LogSeq, ObjectId, OperationId};
 
 /// Where an entry stands.
 pub(crate) type Standing = (LogNo, LogSeq);
@@ -19,6 +19,8 @@ pub(crate) struct Waiting {
     by_digest: HashMap<Digest, BTreeSet<Standing>>,
     /// Held entries by the operations they require.
     by_operation: HashMap<OperationId, BTreeSet<Standing>>,
+    /// All of them by the object they are about.
+    by_object: HashMap<ObjectId, BTreeSet<Standing>>,
     /// How many entries of each log are held.
     held: HashMap<LogNo, usize>,
 }
@@ -58,8 +60,20 @@ impl Waiting {
         changes.chain(required).flatten().copied().collect()
     }
 
+    /// Those about an object, whatever life of it.
+    pub(crate) fn of_object<'a>(
+        &'a self,
+        object: &ObjectId,
+    ) -> impl Iterator<Item = (&'a Standing, &'a PendingRow)> + use<'a> {
+        let places = self.by_object.get(object).into_iter().flatten();
+        places.filter_map(|at| self.rows.get_key_value(at))
+    }
+
     pub(crate) fn insert(&mut self, at: Standing, row: PendingRow) {
         self.remove(&at);
+        if let Some((object, ..)) = &row.object {
+            self.by_object.entry(object.clone()).or_default().insert(at);
+        }
         if row.state == EntryState::Held {
             *self.held.entry(at.0).or_default() += 1;
             for digest in &row.missing {
@@ -74,6 +88,9 @@ impl Waiting {
 
     pub(crate) fn remove(&mut self, at: &Standing) {
         let Some(row) = self.rows.remove(at) else { return };
+        if let Some((object, ..)) = &row.object {
+            forget(&mut self.by_object, object, at);
+        }
         if row.state != EntryState::Held {
             return;
         }
@@ -89,15 +106,6 @@ impl Waiting {
     }
 }
 
-impl<'a> IntoIterator for &'a Waiting {
-    type Item = (&'a Standing, &'a PendingRow);
-    type IntoIter = Iter<'a, Standing, PendingRow>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.rows.iter()
-    }
-}
-
 fn forget<K: Eq + std::hash::Hash>(index: &mut HashMap<K, BTreeSet<Standing>>, key: &K, at: &Standing) {
     if let Some(places) = index.get_mut(key) {
         places.remove(at);
@@ -110,7 +118,7 @@ fn forget<K: Eq + std::hash::Hash>(index: &mut HashMap<K, BTreeSet<Standing>>, k
 #[cfg(test)]
 mod tests {
     use super::*;
-    use syncd_schema::UnixMicros;
+    use syncd_schema::{Incarnation, UnixMicros};
 
     fn row(state: EntryState, missing: &[u8], requires: &[u8]) -> PendingRow {
         PendingRow {
@@ -131,7 +139,10 @@ mod tests {
         let mut waiting = Waiting::default();
         waiting.insert(one, row(EntryState::Held, &[1, 2], &[]));
         waiting.insert(two, row(EntryState::Held, &[2], &[7]));
-        waiting.insert(three, row(EntryState::Refused, &[2], &[7]));
+        let object: ObjectId = "n1".parse().unwrap();
+        let about = (object.clone(), "notes".parse().unwrap(), Incarnation([1; 32]));
+        waiting.insert(three, PendingRow { object: Some(about), ..row(EntryState::Refused, &[2], &[7]) });
+        assert_eq!(waiting.of_object(&object).map(|(at, _)| *at).collect::<Vec<_>>(), [three]);
         let woken = |waiting: &Waiting, digest: u8, operation: u8| {
             waiting.woken_by(&[Digest([digest; 32])], &[OperationId([operation; 16])])
         };
@@ -147,7 +158,10 @@ mod tests {
         waiting.insert(two, row(EntryState::Refused, &[], &[]));
         waiting.remove(&one);
         assert_eq!(waiting.held_in(LogNo(1)), 0);
-        assert!(waiting.by_digest.is_empty() && waiting.by_operation.is_empty());
+        waiting.remove(&three);
+        assert!(
+            waiting.by_digest.is_empty() && waiting.by_operation.is_empty() && waiting.by_object.is_empty()
+        );
         assert!(waiting.contains(&two) && !waiting.contains(&one));
     }
 }
