@@ -25,6 +25,7 @@
 //! redb's file lock prevents it); the entropy is secure (else keys and nonces can be guessed); the disk keeps what it
 //! said it synced (else acknowledged work is lost, and peers notice when the log goes back).
 
+pub mod conflict;
 pub mod document;
 pub mod guard;
 pub mod ledger;

@@ -88,6 +88,12 @@ pub(crate) fn check_depth(value: &Value, levels: usize, path: &str) -> Result<()
     children.try_for_each(|child| check_depth(child, below, path))
 }
 
+/// One container as JSON, whether or not it is the one that is shown in its place.
+#[must_use]
+pub fn read_object(doc: &Automerge, id: &ObjId, kind: ObjType) -> Value {
+    read_container(doc, id, kind, limits::JSON_DEPTH)
+}
+
 fn read_container<R: ReadDoc>(doc: &R, id: &ObjId, kind: ObjType, depth: usize) -> Value {
     if kind == ObjType::Text {
         return Value::String(doc.text(id).unwrap_or_default());

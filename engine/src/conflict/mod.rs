@@ -1,0 +1,187 @@
+//! What a merge hides: found in the operations themselves, before anything is visible.
+//!
+//! Automerge keeps every operation and shows one outcome. Of the ways in which concurrent edits can contradict each
+//! other it reports two, and the next write erases even those. Here the decoded operations of what arrives are
+//! compared with those that were made without knowledge of them:
+//!
+//! - `window`: which changes those are, and who knew of whom. What every arrival has seen is never looked at, so
+//!   the cost follows what changed and what is concurrent with it, not the document.
+//! - `slots`: several last writes on one key or list item: put and put, put and delete, two containers made at once.
+//! - `kills`: work inside a container, or on a counter, that somebody else deleted or replaced meanwhile.
+//! - `texts`: stretches of text that two sides replaced, or that one side extended while the other deleted it.
+//!
+//! The set of conflicts is a pure function of the set of operations: no clock, no order of arrival, no name of a
+//! device enters, and so every device with the same entries finds the same ones, ids included. Concurrency alone is no
+//! conflict, and neither are equal outcomes; those are reported as [`Conflict::is_equal`], since later edits can
+//! make them differ.
+//!
+//! This module knows no store, no policy and no field rules: what becomes a card is decided by its caller.
+
+mod kills;
+mod operation;
+mod slots;
+mod texts;
+mod window;
+
+use operation::{Action, Operation};
+pub use operation::{Key, OpName, Slot};
+pub use window::TooWide;
+use window::Window;
+
+use automerge::Automerge;
+use std::collections::{BTreeSet, HashSet};
+use syncd_schema::{Digest, domain};
+
+/// In which way edits contradict each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Several values were put where there can be one.
+    Value,
+    /// One side deleted what the other put.
+    DeleteEdit,
+    /// One side worked inside what the other deleted or replaced.
+    Inside,
+    /// One side counted while the other gave the counter a new value.
+    CounterReset,
+    /// Both sides rewrote the same stretch of a text, or one extended what the other deleted.
+    Text,
+}
+
+impl Kind {
+    const fn number(self) -> u8 {
+        match self {
+            Self::Value => 0,
+            Self::DeleteEdit => 1,
+            Self::Inside => 2,
+            Self::CounterReset => 3,
+            Self::Text => 4,
+        }
+    }
+}
+
+/// One operation that takes part in a conflict.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Side {
+    /// The operation.
+    pub operation: OpName,
+    /// The change it is in.
+    pub change: Digest,
+}
+
+/// Edits that contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Conflict {
+    /// How.
+    pub kind: Kind,
+    /// Where: the slot, or the container or text that the edits are about.
+    pub place: Slot,
+    /// The competing operations, by name.
+    pub sides: Vec<Side>,
+    /// Whether all sides come to the same, so that nobody need be asked unless one of them is edited.
+    pub is_equal: bool,
+}
+
+impl Conflict {
+    fn new(kind: Kind, place: Slot, window: &Window, operations: impl IntoIterator<Item = usize>) -> Self {
+        let sides: BTreeSet<Side> = operations.into_iter().filter_map(|index| window.side(index)).collect();
+        Self { kind, place, sides: sides.into_iter().collect(), is_equal: false }
+    }
+
+    /// Whether it is what became of another: about the same place, with one of its sides.
+    fn replaces(&self, old: &Self) -> bool {
+        let is_side = |side: &Side| self.sides.binary_search(side).is_ok();
+        self.place == old.place && self.kind == old.kind && old.sides.iter().any(is_side)
+    }
+
+    /// Its id within an object: a hash of kind, place and the names of the competing operations, the same on every
+    /// device. A further competitor makes another conflict, with another id.
+    #[must_use]
+    pub fn id(&self) -> Digest {
+        let mut parts = vec![vec![self.kind.number()], self.place.to_bytes()];
+        parts.extend(self.sides.iter().map(|side| side.operation.to_bytes()));
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        domain::hash("conflict", &parts)
+    }
+}
+
+/// The conflicts of a document after changes have arrived or were made: those of `before` that these leave alone, and
+/// whatever they cause. A conflict that they end, or make another of, is not among them.
+///
+/// `doc` holds the changes. Costs what the changes are and what is concurrent with them and with the conflicts they
+/// touch; nothing when all of it is one line of work.
+///
+/// # Errors
+/// When more was done apart than can be compared.
+pub fn update(
+    doc: &Automerge,
+    before: &BTreeSet<Conflict>,
+    arrived: &[Digest],
+) -> Result<BTreeSet<Conflict>, TooWide> {
+    if before.is_empty() && window::is_linear(doc, arrived) {
+        return Ok(BTreeSet::new());
+    }
+    let mut focus: BTreeSet<Digest> = arrived.iter().copied().collect();
+    let mut window = Window::new(doc, &focus)?;
+    let touch = Touch::new(doc, &window);
+    let mut after = before.clone();
+    after.retain(|conflict| !touch.concerns(conflict));
+    let touched = before.iter().filter(|conflict| touch.concerns(conflict));
+    let mut sides: Vec<Side> = touched.flat_map(|conflict| conflict.sides.iter().cloned()).collect();
+    loop {
+        // A conflict is known whole when all that is concurrent with any of its sides is in the window.
+        let known = focus.len();
+        focus.extend(sides.iter().map(|side| side.change));
+        if focus.len() > known {
+            window = Window::new(doc, &focus)?;
+        }
+        let found = detect(doc, &window);
+        sides = found.iter().flat_map(|conflict| conflict.sides.iter().cloned()).collect();
+        if sides.iter().all(|side| focus.contains(&side.change)) {
+            let names: BTreeSet<&OpName> = sides.iter().map(|side| &side.operation).collect();
+            after.retain(|old| {
+                let is_part = old.sides.iter().any(|side| names.contains(&side.operation));
+                !(is_part && found.iter().any(|new| new.replaces(old)))
+            });
+            after.extend(found);
+            return Ok(after);
+        }
+    }
+}
+
+fn detect(doc: &Automerge, window: &Window) -> Vec<Conflict> {
+    let mut conflicts = slots::conflicts(doc, window);
+    conflicts.extend(kills::conflicts(doc, window));
+    conflicts.extend(texts::conflicts(doc, window));
+    conflicts
+}
+
+/// What arrived, to see which conflicts it concerns.
+struct Touch<'w> {
+    written: HashSet<&'w Slot>,
+    replaced: HashSet<&'w OpName>,
+    /// Containers in which something was done, with those around them.
+    worked_in: HashSet<OpName>,
+}
+
+impl<'w> Touch<'w> {
+    fn new(doc: &Automerge, window: &'w Window) -> Self {
+        let mut touch = Self { written: HashSet::new(), replaced: HashSet::new(), worked_in: HashSet::new() };
+        let mut seen: HashSet<&Option<OpName>> = HashSet::new();
+        for operation in window.operations().iter().filter(|operation| window.is_new(operation)) {
+            if operation.is_write() {
+                touch.written.insert(&operation.slot);
+            }
+            touch.replaced.extend(&operation.preds);
+            if seen.insert(&operation.slot.object) {
+                touch.worked_in.extend(kills::ancestors(doc, operation.slot.object.as_ref()));
+            }
+        }
+        touch
+    }
+
+    fn concerns(&self, conflict: &Conflict) -> bool {
+        let is_hit =
+            |side: &Side| self.replaced.contains(&side.operation) || self.worked_in.contains(&side.operation);
+        self.written.contains(&conflict.place) || conflict.sides.iter().any(is_hit)
+    }
+}

@@ -1,0 +1,149 @@
+//! The changes that arrive, those that they were made without, and who knew of whom among them.
+
+use super::Side;
+use super::operation::{Operation, operations};
+use automerge::{Automerge, Change, ChangeHash};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use syncd_schema::Digest;
+
+/// Numbers in all clocks of a window: 128 MiB. A clock has one for each actor of the window, and a hostile author can
+/// have as many actors as changes.
+const MOST_CLOCKS: usize = 16 << 20;
+
+/// One change of a window.
+#[derive(Clone, Debug)]
+struct Known {
+    hash: Digest,
+    actor: usize,
+    seq: u64,
+    /// Of each actor of the window, the last change that this one builds on; itself included.
+    clock: Vec<u64>,
+    is_new: bool,
+}
+
+/// Too many authors worked apart for too long to compare them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{changes} concurrent changes by {actors} actors are more than can be compared")]
+pub struct TooWide {
+    /// Changes in the window.
+    pub changes: usize,
+    /// Their actors.
+    pub actors: usize,
+}
+
+/// What arrives, and whatever is in the document that not all of it has seen.
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    changes: Vec<Known>,
+    operations: Vec<Operation>,
+}
+
+impl Window {
+    /// The window of some changes of a document, which it calls new. A change outside of it was known to all of them.
+    ///
+    /// # Errors
+    /// When there is more than can be compared.
+    pub fn new(doc: &Automerge, new: &BTreeSet<Digest>) -> Result<Self, TooWide> {
+        let arrived: HashSet<ChangeHash> = new.iter().map(|digest| ChangeHash(digest.0)).collect();
+        let first = first_changes(doc, &arrived);
+        let mut changes: BTreeMap<ChangeHash, Change> = BTreeMap::new();
+        for deps in first {
+            let unknown = doc.get_changes(&deps);
+            changes.extend(unknown.into_iter().map(|change| (change.hash(), change)));
+        }
+        // Operations are numbered from beyond those of the dependencies, so this is a causal order.
+        let mut changes: Vec<Change> = changes.into_values().collect();
+        changes.sort_unstable_by_key(|change| (change.start_op(), change.hash()));
+        let known = clocks(&changes, &arrived)?;
+        let operations =
+            changes.iter().enumerate().flat_map(|(index, change)| operations(change, index)).collect();
+        Ok(Self { changes: known, operations })
+    }
+
+    /// All operations, in causal order.
+    #[must_use]
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// Whether an operation arrived, and was not in the document before.
+    #[must_use]
+    pub fn is_new(&self, operation: &Operation) -> bool {
+        self.changes.get(operation.change).is_some_and(|change| change.is_new)
+    }
+
+    /// Whether the author of `later` knew of `earlier`, or had just made it.
+    #[must_use]
+    pub fn knew(&self, later: &Operation, earlier: &Operation) -> bool {
+        if later.change == earlier.change {
+            return earlier.name.counter < later.name.counter;
+        }
+        let (Some(later), Some(earlier)) = (self.changes.get(later.change), self.changes.get(earlier.change))
+        else {
+            return false;
+        };
+        later.clock.get(earlier.actor).is_some_and(|seq| *seq >= earlier.seq)
+    }
+
+    /// Whether two operations were made without knowledge of each other.
+    #[must_use]
+    pub fn are_concurrent(&self, one: &Operation, other: &Operation) -> bool {
+        one.name != other.name && !self.knew(one, other) && !self.knew(other, one)
+    }
+
+    pub(super) fn side(&self, operation: usize) -> Option<Side> {
+        let operation = self.operations.get(operation)?;
+        let change = self.changes.get(operation.change)?;
+        Some(Side { operation: operation.name.clone(), change: change.hash })
+    }
+}
+
+/// What the first of the arrived changes build on: each set once.
+fn first_changes(doc: &Automerge, arrived: &HashSet<ChangeHash>) -> BTreeSet<Vec<ChangeHash>> {
+    let deps = arrived.iter().filter_map(|hash| Some(doc.get_change_meta_by_hash(hash)?.deps.to_vec()));
+    deps.filter(|deps| deps.iter().all(|dep| !arrived.contains(dep))).collect()
+}
+
+/// Whether what arrived is one chain on top of all there was, so that nothing in it can contradict anything.
+pub fn is_linear(doc: &Automerge, arrived: &[Digest]) -> bool {
+    let arrived: HashSet<ChangeHash> = arrived.iter().map(|digest| ChangeHash(digest.0)).collect();
+    let first = first_changes(doc, &arrived);
+    let mut first = first.iter();
+    let (Some(deps), None) = (first.next(), first.next()) else { return false };
+    let mut unknown = doc.get_changes_meta(deps);
+    unknown.sort_unstable_by_key(|change| change.max_op);
+    let mut heads = deps.clone();
+    unknown.len() == arrived.len()
+        && unknown.iter().all(|change| {
+            let follows = arrived.contains(&change.hash) && *change.deps == *heads;
+            heads = vec![change.hash];
+            follows
+        })
+}
+
+fn clocks(changes: &[Change], arrived: &HashSet<ChangeHash>) -> Result<Vec<Known>, TooWide> {
+    let mut actors: HashMap<&[u8], usize> = HashMap::new();
+    for change in changes {
+        let next = actors.len();
+        actors.entry(change.actor_id().to_bytes()).or_insert(next);
+    }
+    if changes.len().saturating_mul(actors.len()) > MOST_CLOCKS {
+        return Err(TooWide { changes: changes.len(), actors: actors.len() });
+    }
+    let mut places: HashMap<ChangeHash, usize> = HashMap::with_capacity(changes.len());
+    let mut known: Vec<Known> = Vec::with_capacity(changes.len());
+    for (index, change) in changes.iter().enumerate() {
+        let mut clock = vec![0; actors.len()];
+        for dep in change.deps().iter().filter_map(|dep| known.get(*places.get(dep)?)) {
+            clock.iter_mut().zip(&dep.clock).for_each(|(mine, theirs)| *mine = (*mine).max(*theirs));
+        }
+        let actor = actors.get(change.actor_id().to_bytes()).copied().unwrap_or_default();
+        if let Some(own) = clock.get_mut(actor) {
+            *own = change.seq();
+        }
+        places.insert(change.hash(), index);
+        let hash = Digest(change.hash().0);
+        known.push(Known { hash, actor, seq: change.seq(), clock, is_new: arrived.contains(&change.hash()) });
+    }
+    Ok(known)
+}
