@@ -59,12 +59,16 @@ pub(super) async fn run(node: &Arc<Node>, link: Link) -> bool {
         same
     };
     if was_ours {
+        // The session is locked before the engine, here as everywhere.
+        let ended = on_disk(|| {
+            let mut session = held(&session);
+            node.shared.with(|engine| session.end(engine, os::now()))
+        });
+        if let Err(error) = ended {
+            tracing::warn!(peer = %peer.short(), %error, "what the peer has not acknowledged could not be noted");
+        }
         node.tell(NodeEvent::PeerDisconnected { device: peer, reason: result.clone() });
         node.lost.send_modify(|count| *count += 1);
-    }
-    let ended = on_disk(|| node.shared.with(|engine| held(&session).end(engine, os::now())));
-    if let Err(error) = ended {
-        tracing::warn!(peer = %peer.short(), %error, "what the peer has not acknowledged could not be noted");
     }
     tracing::debug!(peer = %peer.short(), reason = %result, "the session ended");
     node.stepped.send_modify(|count| *count += 1);
@@ -82,7 +86,7 @@ async fn converse(node: &Arc<Node>, link: &Link, session: &Arc<Mutex<Session>>) 
     tasks.spawn(read_control(link.clone(), receiver, inputs.clone()).in_current_span());
     tasks.spawn(read_logs(link.clone(), inputs).in_current_span());
     let (controls, control_queue) = mpsc::unbounded_channel();
-    let control_task = tokio::spawn(write_control(sender, control_queue).in_current_span());
+    let control_task = tokio::spawn(write_control(link.clone(), sender, control_queue).in_current_span());
     let mut writer =
         Writer { link: link.clone(), controls: Some(controls), control_task, logs: BTreeMap::new() };
     let mut grew = node.grew.subscribe();
@@ -221,10 +225,12 @@ impl Drop for Writer {
     }
 }
 
-async fn write_control(mut sender: ControlSender, mut queue: mpsc::UnboundedReceiver<Control>) {
+async fn write_control(link: Link, mut sender: ControlSender, mut queue: mpsc::UnboundedReceiver<Control>) {
     while let Some(message) = queue.recv().await {
         if let Err(error) = sender.send(&message).await {
             tracing::debug!(%error, "the control stream ended");
+            // A session that cannot answer would only stall its peer.
+            link.close(CloseCode::Internal, "the control stream ended");
             return;
         }
     }

@@ -185,6 +185,46 @@ fn what_was_held_is_told_again_when_a_third_device_brings_what_it_waited_for() {
 }
 
 #[test]
+fn what_is_told_in_between_hides_no_change_of_what_was_held() {
+    let Held { mut ada, mut bob, mut eve, mut cable, operation } = held();
+    // Eve lets it in at Bob, and before his session with Ada hears of that, another entry of hers arrives.
+    sync(&mut eve, &mut bob, at(20));
+    put(&mut ada, "n3", json!({}), at(21));
+    let carried = cable.grew(&mut ada, &mut bob, |_| true);
+    assert!(!carried.acknowledgements.is_empty());
+    assert_eq!(state(&ada, operation, &bob), Some(EntryState::Admitted));
+}
+
+#[test]
+fn an_author_hears_what_became_of_entries_that_others_brought() {
+    let Held { mut ada, mut bob, mut eve, mut cable, .. } = held();
+    let brought = put(&mut ada, "n3", json!({}), at(20)).operation;
+    sync(&mut eve, &mut ada, at(21));
+    sync(&mut eve, &mut bob, at(22));
+    assert_eq!(state(&ada, brought, &bob), None);
+    cable.grew(&mut ada, &mut bob, |_| true);
+    assert_eq!(state(&ada, brought, &bob), Some(EntryState::Admitted));
+}
+
+#[test]
+fn questions_about_logs_that_do_not_exist_are_not_answered() {
+    let (mut ada, _) = owner(1);
+    put(&mut ada, "n1", json!({}), at(0));
+    let (mut bob, _) = member(&mut ada, 2, Role::Member);
+    sync(&mut bob, &mut ada, at(1));
+    let mut cable = Cable::new(&mut ada, &mut bob, |_| true);
+    let mut asked = |log: LogId| {
+        let ask = Input::Control(Control::Ask { log, from: LogSeq(0) });
+        cable.right.handle(&mut bob, ask, at(2)).expect("the disk works").len()
+    };
+    let own = ada.own_log();
+    for epoch in 1..1_000 {
+        assert_eq!(asked(LogId { epoch: syncd_schema::Epoch(epoch), ..own }), 0);
+    }
+    assert_eq!((asked(own), asked(own)), (1, 0), "once a session");
+}
+
+#[test]
 fn what_was_let_in_behind_its_authors_back_is_asked_for_in_the_next_session() {
     let Held { mut ada, mut bob, mut eve, mut cable, operation } = held();
     cable.left.end(&mut ada, at(19)).expect("noted");

@@ -37,7 +37,8 @@ impl Batch {
         let known = Known { actor: scanned.actor.clone(), seq: scanned.seq, max_op: scanned.max_op() };
         self.changes.insert(scanned.hash, known);
         let ranges = self.operations.entry(scanned.actor.clone()).or_default();
-        ranges.push((scanned.start_op, scanned.max_op()));
+        let at = ranges.partition_point(|(first, _)| *first <= scanned.start_op);
+        ranges.insert(at, (scanned.start_op, scanned.max_op()));
     }
 
     fn holds(&self, op: OpRef<'_>) -> bool {

@@ -67,6 +67,7 @@ impl<B: AsRef<[u8]>> Door<B> {
     /// A guilty change is found by halving the batch; good changes that do not build on it are applied.
     #[must_use]
     pub fn admit(self, doc: Option<&Automerge>) -> (Admission, Vec<B>) {
+        let expected: Vec<Digest> = self.offered.iter().map(|offered| offered.expected).collect();
         let (changes, mut outcomes): (Vec<B>, Vec<Outcome>) =
             self.offered.into_iter().map(|offered| (offered.bytes, offered.outcome)).unzip();
         let with_bytes = |Candidate { index, hash, deps, .. }| {
@@ -74,6 +75,17 @@ impl<B: AsRef<[u8]>> Door<B> {
         };
         let candidates: Vec<Candidate<&[u8]>> = self.ready.into_iter().filter_map(with_bytes).collect();
         let doc = trial::run(doc, &candidates, &mut outcomes);
+        // What was there twice shares the fate of the first.
+        let fates: HashMap<Digest, Outcome> = candidates
+            .iter()
+            .filter_map(|candidate| Some((candidate.hash, outcomes.get(candidate.index)?.clone())))
+            .filter(|(_, outcome)| *outcome != Outcome::Applied)
+            .collect();
+        for (outcome, digest) in outcomes.iter_mut().zip(&expected) {
+            if let (Outcome::Present, Some(fate)) = (&*outcome, fates.get(digest)) {
+                *outcome = fate.clone();
+            }
+        }
         (Admission { doc, outcomes }, changes)
     }
 

@@ -1,19 +1,19 @@
 //! What a peer has of each log, what is on its way, and what is expected from it.
 
 use crate::workspace::Engine;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use syncd_schema::message::Position;
 use syncd_schema::{LogId, LogSeq, limits};
 
 /// One log as seen from a session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Lane {
     /// Entries the peer is known to have on disk.
     has: LogSeq,
     /// Entries handed to the network, or known to be there.
     sent: LogSeq,
-    /// Segments sent and not acknowledged.
-    in_flight: usize,
+    /// Where the segments end that were sent and not acknowledged.
+    in_flight: VecDeque<LogSeq>,
     /// Two histories exist: nothing more is sent by itself.
     diverged: bool,
     /// How often the peer asked to begin again since it last took something.
@@ -52,9 +52,11 @@ impl Flow {
     /// The peer acknowledged; how many entries it had not acknowledged before.
     pub(super) fn acknowledged(&mut self, log: &LogId, size: LogSeq) -> u64 {
         let Some(lane) = self.lanes.get_mut(log) else { return 0 };
-        lane.in_flight = lane.in_flight.saturating_sub(1);
         // Nobody can acknowledge what was not sent.
         let size = size.min(lane.sent);
+        while lane.in_flight.front().is_some_and(|end| *end <= size) {
+            lane.in_flight.pop_front();
+        }
         let new = size.0.saturating_sub(lane.has.0);
         lane.has = lane.has.max(size);
         if new > 0 {
@@ -88,14 +90,14 @@ impl Flow {
         lane.restarts += 1;
         lane.sent = from;
         lane.has = lane.has.min(from);
-        lane.in_flight = 0;
+        lane.in_flight.clear();
         lane.restarts <= MOST_RESTARTS
     }
 
     /// Where the next segment of a log begins, if one may be sent now.
     pub(super) fn next_to_send(&self, log: &LogId, size: LogSeq) -> Option<LogSeq> {
-        let lane = self.lanes.get(log).copied().unwrap_or_default();
-        let room = lane.in_flight < limits::SEGMENTS_IN_FLIGHT && !lane.diverged;
+        let Some(lane) = self.lanes.get(log) else { return (size.0 > 0).then_some(LogSeq(0)) };
+        let room = lane.in_flight.len() < limits::SEGMENTS_IN_FLIGHT && !lane.diverged;
         (room && lane.sent < size).then_some(lane.sent)
     }
 
@@ -103,14 +105,14 @@ impl Flow {
     pub(super) fn sent(&mut self, log: &LogId, end: LogSeq) {
         if let Some(lane) = self.lane(*log) {
             lane.sent = lane.sent.max(end);
-            lane.in_flight += 1;
+            lane.in_flight.push_back(end);
         }
     }
 
     /// Whether nothing is on its way or expected.
     pub(super) fn is_quiet(&self, engine: &Engine) -> bool {
         self.distance(engine) == (0, 0)
-            && self.lanes.values().all(|lane| lane.in_flight == 0 || lane.diverged)
+            && self.lanes.values().all(|lane| lane.in_flight.is_empty() || lane.diverged)
     }
 
     /// Entries the peer has and this side has not, and the other way round.
@@ -149,6 +151,20 @@ mod tests {
         assert_eq!(flow.acknowledged(&log(), LogSeq(10)), 10);
         assert_eq!(flow.acknowledged(&log(), LogSeq(10)), 0, "an acknowledgement counts once");
         assert_eq!(flow.next_to_send(&log(), LogSeq(100)), Some(LogSeq(40)));
+    }
+
+    #[test]
+    fn acknowledging_nothing_new_opens_no_window() {
+        let mut flow = Flow::default();
+        for n in 1..=limits::SEGMENTS_IN_FLIGHT as u64 {
+            flow.sent(&log(), LogSeq(n * 10));
+        }
+        for size in [0, 5, 9] {
+            flow.acknowledged(&log(), LogSeq(size));
+        }
+        assert_eq!(flow.next_to_send(&log(), LogSeq(100)), None);
+        flow.acknowledged(&log(), LogSeq(25));
+        assert!(flow.next_to_send(&log(), LogSeq(100)).is_some(), "one answer may speak of several segments");
     }
 
     #[test]

@@ -332,6 +332,7 @@ impl Session {
         if matches!(self.phase, Phase::Comparing) {
             self.phase = Phase::Flowing;
             self.ask_outcomes(engine, theirs, out)?;
+            self.tell_again(engine, out)?;
         }
         if has_ended {
             self.branches_told = engine.branch_count();
@@ -393,11 +394,16 @@ impl Session {
             return self.receive_history(engine, &segment, root, now, out).map(|()| false);
         }
         let (log, end) = (segment.log, segment.first.plus(u64::from(segment.count)));
+        self.tell_again(engine, out)?;
         match engine.receive(self.peer, &segment, now) {
             Ok(receipt) => {
                 self.flow.holds(log, end);
                 self.counters.received += receipt.received;
                 let mut outcomes: BTreeMap<LogId, Vec<_>> = BTreeMap::from([(log, Vec::new())]);
+                if log.device == self.peer && receipt.received < u64::from(segment.count) {
+                    // Another device brought them before, so that their author has not heard what became of them.
+                    outcomes.insert(log, engine.outcomes_of(&log, segment.first)?);
+                }
                 for (log, outcome) in receipt.outcomes {
                     let (state, operation) = (outcome.state, outcome.operation.map(tracing::field::display));
                     tracing::debug!(%log, first = %outcome.first, count = outcome.count, ?state, operation, "judged");

@@ -9,13 +9,14 @@ use crate::workspace::Engine;
 use std::collections::{BTreeMap, BTreeSet};
 use syncd_schema::message::{Control, Outcome, Position};
 use syncd_schema::operation::EntryState;
-use syncd_schema::{LogId, LogSeq};
+use syncd_schema::{LogId, LogSeq, limits};
 
 /// What the peer was told of its own logs.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    /// Logs of which it was told that entries are held: the first, and how many there are from it on.
-    held: BTreeMap<LogId, (LogSeq, usize)>,
+    /// Logs of which it was told that entries are held: from which on, and what else is held of that log's changed
+    /// since as this counts.
+    held: BTreeMap<LogId, (LogSeq, u64)>,
     /// Logs of which it has asked: once a session each.
     asked: BTreeSet<LogId>,
 }
@@ -33,10 +34,18 @@ impl Session {
         let before = self.told.held.get(&log).map(|(first, _)| *first);
         let first = held.map(|outcome| outcome.first).chain(before).min();
         if let Some(first) = first.filter(|_| log.device == self.peer) {
-            self.told.held.insert(log, (first, engine.held_from(&log, first)));
+            self.told.held.insert(log, (first, engine.held_changes(&log)));
         }
         let size = engine.size_of_log(&log);
-        out.push(Output::Control(Control::Ack { log, size, outcomes }));
+        let mut rest = outcomes.as_slice();
+        loop {
+            let (part, more) = rest.split_at(rest.len().min(limits::OUTCOMES));
+            out.push(Output::Control(Control::Ack { log, size, outcomes: part.to_vec() }));
+            rest = more;
+            if rest.is_empty() {
+                return;
+            }
+        }
     }
 
     /// Asks what became of own entries, where that is not known of all that the peer holds.
@@ -62,7 +71,8 @@ impl Session {
         from: LogSeq,
         out: &mut Vec<Output>,
     ) -> Result<(), StoreError> {
-        if log.device != self.peer || !self.told.asked.insert(log) {
+        let holds_some = log.device == self.peer && engine.size_of_log(&log) > LogSeq(0);
+        if !holds_some || !self.told.asked.insert(log) {
             return Ok(());
         }
         let outcomes = engine.outcomes_of(&log, from)?;
@@ -70,11 +80,12 @@ impl Session {
         Ok(())
     }
 
-    /// Tells what became of entries that the peer was told are held.
+    /// Tells what became of entries that the peer was told are held, where that has changed. Before anything else is
+    /// told of the same log: what is told then counts from what is known by then.
     pub(super) fn tell_again(&mut self, engine: &Engine, out: &mut Vec<Output>) -> Result<(), StoreError> {
-        for (log, (first, count)) in std::mem::take(&mut self.told.held) {
-            if engine.held_from(&log, first) == count {
-                self.told.held.insert(log, (first, count));
+        for (log, (first, changes)) in std::mem::take(&mut self.told.held) {
+            if engine.held_changes(&log) == changes {
+                self.told.held.insert(log, (first, changes));
             } else {
                 let outcomes = engine.outcomes_of(&log, first)?;
                 self.acknowledge(engine, log, outcomes, out);

@@ -20,7 +20,7 @@ use crate::store::tables::LogNo;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use syncd_evidence::merkle::leaf_hash;
-use syncd_evidence::{Coverage, Finding, FindingKind, RecordKind, Severity};
+use syncd_evidence::{Coverage, Finding, FindingKind, Record, RecordKind, Severity};
 use syncd_policy::{Gate, Origin, Redeemed};
 use syncd_schema::entry::Tombstone;
 use syncd_schema::governance::{Act, Link, Member};
@@ -57,14 +57,23 @@ struct Candidate {
     proof: Redeemed,
 }
 
+/// How many of the changes that an entry misses are remembered: when these have come, it is judged again and names
+/// the next. All of them would let a few bytes of segment fill memory and disk.
+const NAMED_MISSING: usize = 8;
+
 /// What became of each entry, collected for records and acknowledgements.
 #[derive(Default)]
 struct Ledgered {
     states: BTreeMap<Standing, (LogId, EntryState, Option<OperationId>)>,
+    /// What to say of entries in the ledger, once all is known: in the order of their logs, neighbours are one record.
+    records: Vec<(Standing, Record)>,
     /// Operations admitted on this stage, for `requires`.
     admitted: BTreeSet<OperationId>,
-    /// Changes and governance heads that came with them: what others may have waited for.
-    arrived: BTreeSet<Digest>,
+    /// Of the last round: operations admitted, and the changes and governance heads that came with them, for which
+    /// others may have waited.
+    news: (BTreeSet<OperationId>, BTreeSet<Digest>),
+    /// The run that was read last: entries that are let in together stand together.
+    run: Option<(LogNo, LogSeq, Vec<LogRecord>)>,
 }
 
 impl Engine {
@@ -78,9 +87,30 @@ impl Engine {
         let mut next = arrivals;
         while !next.is_empty() {
             let progress = self.admit_round(stage, next, &mut done)?;
-            next = if progress { self.retries(stage, &done)? } else { Vec::new() };
+            next = if progress { self.retries(stage, &mut done)? } else { Vec::new() };
+        }
+        done.records.sort_by_key(|(at, _)| *at);
+        for (at, record) in std::mem::take(&mut done.records) {
+            let id = self.record(stage, record);
+            if let Some((_, _, operation)) = done.states.get_mut(&at) {
+                *operation = Some(id);
+            }
         }
         Ok(outcomes(&done))
+    }
+
+    /// Lets in what waited for objects that are born on this stage: an equal birth that came from elsewhere may be
+    /// missing for ever.
+    pub(super) fn admit_woken(&mut self, stage: &mut Stage) -> Result<(), StoreError> {
+        let born = stage.objects.values().filter(|staged| staged.is_new);
+        let born: Vec<Digest> = born.map(|staged| Digest(staged.row.incarnation.0)).collect();
+        let mut done = Ledgered::default();
+        let mut arrivals = Vec::new();
+        for at in self.pending.woken_by(&born, &[]) {
+            let Some(session) = self.pending.get(&at).map(|row| row.session) else { continue };
+            arrivals.extend(self.stored_arrival(stage, at, session, &mut done)?);
+        }
+        if arrivals.is_empty() { Ok(()) } else { self.admit(stage, arrivals).map(drop) }
     }
 
     /// One pass over entries in order. True when something was admitted.
@@ -161,7 +191,7 @@ impl Engine {
             return refused("a session has 16 bytes");
         }
         if entry.kind == EntryKind::EDIT && !actor_fits(arrival, payload) {
-            return refused("the change's actor is not the one of its device's session");
+            return refused("the change is neither a birth nor one that its device's session can have made");
         }
         let question = Question::of_entry(Origin::Remote, device, entry, act.as_ref(), &rules.governance);
         match question.ask(&mut self.gate, &rules, entry.operation) {
@@ -325,7 +355,9 @@ impl Engine {
         if let (Some(document), Some((_, first))) = (admission.doc, changes.first()) {
             if !stage.objects.contains_key(key) {
                 let Some(subject) = first.record.entry.subject.clone() else { return Ok(progress) };
-                self.new_object(stage, &subject, document::empty(), first.record.entry.time);
+                let born = changes.iter().find(|(_, arrival)| arrival.record.entry.is_birth());
+                let time = born.map_or(first.record.entry.time, |(_, arrival)| arrival.record.entry.time);
+                self.new_object(stage, &subject, document::empty(), time);
             }
             if let Some(staged) = stage.objects.get_mut(key) {
                 staged.document = document;
@@ -340,11 +372,11 @@ impl Engine {
     fn waited(
         &mut self,
         stage: &mut Stage,
-        (no, seq): Standing,
+        at: Standing,
         session: Option<[u8; 16]>,
         done: &mut Ledgered,
     ) -> Result<Option<Candidate>, StoreError> {
-        let arrival = self.stored_arrival(stage, no, seq, session)?;
+        let arrival = self.stored_arrival(stage, at, session, done)?;
         let Some(arrival) = arrival.filter(|arrival| arrival.record.entry.kind == EntryKind::EDIT) else {
             return Ok(None);
         };
@@ -422,14 +454,15 @@ impl Engine {
         if entry.kind.is_governance() {
             record.kind = RecordKind::Governance;
         }
-        let operation = self.record(stage, record);
-        done.states.insert((arrival.no, arrival.seq), (arrival.log, EntryState::Admitted, Some(operation)));
+        let at = (arrival.no, arrival.seq);
+        done.records.push((at, record));
+        done.states.insert(at, (arrival.log, EntryState::Admitted, None));
         done.admitted.insert(entry.operation);
-        done.arrived.insert(match entry.kind.is_governance() {
+        done.news.0.insert(entry.operation);
+        done.news.1.insert(match entry.kind.is_governance() {
             true => leaf_hash(&entry.to_bytes()),
             false => entry.payload_digest,
         });
-        let at = (arrival.no, arrival.seq);
         if self.pending.contains(&at) || stage.pending.contains_key(&at) {
             stage.pending.insert(at, None);
         }
@@ -443,7 +476,7 @@ impl Engine {
         done: &mut Ledgered,
     ) -> Result<(), StoreError> {
         let entry = &arrival.record.entry;
-        let (state, reason, missing, requires, decision, finding) = match judged {
+        let (state, reason, mut missing, requires, decision, finding) = match judged {
             Judged::Granted(_) => return Ok(()),
             Judged::Waits { missing, requires, reason } => {
                 (EntryState::Held, reason, missing, requires, None, !entry.kind.is_known())
@@ -452,15 +485,15 @@ impl Engine {
                 (EntryState::Refused, reason, Vec::new(), Vec::new(), decision, finding)
             }
         };
+        missing.truncate(NAMED_MISSING);
         let at = (arrival.no, arrival.seq);
         let before = stage.pending_at(&at).cloned().flatten().or_else(|| self.pending.get(&at).cloned());
         let object = entry.subject.as_ref().map(subject_key);
-        let mut operation = None;
         if before.as_ref().is_none_or(|before| before.state != state) {
             let refused = state == EntryState::Refused;
             let record =
                 ledger::withheld(entry, coverage(arrival), arrival.log.device, refused, decision, &reason);
-            operation = Some(self.record(stage, record));
+            done.records.push((at, record));
             if finding {
                 self.find(stage, refused_payload(arrival, entry.kind.is_known(), &reason, stage_now(stage)))?;
             }
@@ -471,16 +504,21 @@ impl Engine {
             at,
             Some(PendingRow { state, reason, object, missing, requires, decision, since, session }),
         );
-        done.states.insert(at, (arrival.log, state, operation));
+        done.states.insert(at, (arrival.log, state, None));
         Ok(())
     }
 
     /// Waiting entries whose wait may be over: those of touched objects, and all when governance or requirements
     /// moved.
-    fn retries(&mut self, stage: &mut Stage, done: &Ledgered) -> Result<Vec<Arrival>, StoreError> {
-        let staged = stage.pending.iter().filter(|(_, row)| row.is_some()).map(|(at, _)| *at);
-        let mut woken = self.pending.woken_by(&done.arrived, &done.admitted);
-        woken.extend(staged);
+    fn retries(&mut self, stage: &mut Stage, done: &mut Ledgered) -> Result<Vec<Arrival>, StoreError> {
+        let (admitted, arrived) = std::mem::take(&mut done.news);
+        let mut woken = self.pending.woken_by(&arrived, &admitted);
+        let concerned = |row: &PendingRow| {
+            row.missing.iter().any(|hash| arrived.contains(hash))
+                || row.requires.iter().any(|operation| admitted.contains(operation))
+        };
+        let staged = stage.pending.iter().filter(|(_, row)| row.as_ref().is_some_and(concerned));
+        woken.extend(staged.map(|(at, _)| *at));
         let mut arrivals = Vec::new();
         for (no, seq) in woken {
             let row = match stage.pending_at(&(no, seq)) {
@@ -501,9 +539,8 @@ impl Engine {
             if !(waits_for_change || governance_here || required_here) {
                 continue;
             }
-            if let Some(arrival) = self.stored_arrival(stage, no, seq, row.session)? {
-                arrivals.push(arrival);
-            }
+            let session = row.session;
+            arrivals.extend(self.stored_arrival(stage, (no, seq), session, done)?);
         }
         Ok(arrivals)
     }
@@ -511,15 +548,23 @@ impl Engine {
     fn stored_arrival(
         &self,
         stage: &Stage,
-        no: LogNo,
-        seq: LogSeq,
+        (no, seq): Standing,
         session: Option<[u8; 16]>,
+        done: &mut Ledgered,
     ) -> Result<Option<Arrival>, StoreError> {
         let Some(LogKind::Device(log)) = self.staged_log(stage, no).map(|state: &LogState| state.row.kind)
         else {
             return Ok(None);
         };
-        let record = self.staged_record(stage, no, seq)?;
+        let index = |first: LogSeq| usize::try_from(seq.0.checked_sub(first.0)?).ok();
+        let holds = |(of, first, records): &&(LogNo, LogSeq, Vec<LogRecord>)| {
+            *of == no && index(*first).is_some_and(|index| index < records.len())
+        };
+        if done.run.as_ref().filter(holds).is_none() {
+            done.run = self.staged_run(stage, no, seq)?.map(|(first, records)| (no, first, records));
+        }
+        let run = done.run.as_ref().and_then(|(_, first, records)| records.get(index(*first)?));
+        let record = run.cloned();
         Ok(record.map(|record| Arrival { log, no, seq, record, session }))
     }
 }
@@ -545,11 +590,15 @@ fn outcomes(done: &Ledgered) -> Vec<(LogId, Outcome)> {
     outcomes
 }
 
-/// A device writes as the actor of its session. A birth's actor follows from its content and cannot be recomputed
-/// without its value; that its hash is the incarnation binds it.
+/// A device writes as the actor of its session, and builds on what there is. A birth builds on nothing; its actor
+/// follows from its content and cannot be recomputed without its value, but its hash is the incarnation that the entry
+/// names. Any other change that builds on nothing would take the place of the birth where it comes first.
 fn actor_fits(arrival: &Arrival, payload: &[u8]) -> bool {
     let Ok(parts) = guard::chunk::split(payload) else { return false };
-    arrival.record.entry.is_birth() || arrival.session.is_some_and(|actor| parts.actor == actor)
+    match arrival.record.entry.is_birth() {
+        true => parts.deps.is_empty(),
+        false => !parts.deps.is_empty() && arrival.session.is_some_and(|actor| parts.actor == actor),
+    }
 }
 
 fn waits(reason: String) -> Judged {

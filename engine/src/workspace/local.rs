@@ -82,6 +82,7 @@ impl Engine {
                 answer => answers.push(answer),
             }
         }
+        self.admit_woken(&mut stage)?;
         let mut events = self.commit(stage)?;
         events.splice(0..0, went_on);
         Ok((answers, events))

@@ -53,7 +53,8 @@ impl Engine {
         // A peer may only speak of what exists.
         let held = self.log(no).map_or(LogSeq(0), super::LogState::size);
         let exists = |outcome: &&Outcome| {
-            outcome.count > 0 && outcome.first.0.checked_add(outcome.count).is_some_and(|end| end <= held.0)
+            let end = outcome.first.0.checked_add(outcome.count);
+            outcome.count > 0 && end.is_some_and(|end| end <= held.0) && is_judged(outcome.state)
         };
         let mut news = Vec::new();
         if let Some(range) = self.in_flight.get_mut(&(*peer, no)) {
@@ -92,56 +93,54 @@ impl Engine {
         mut news: Vec<(Range<u64>, Standing)>,
     ) -> Result<(), StoreError> {
         news.retain(|(range, _)| !range.is_empty());
-        let from = news.iter().map(|(range, _)| range.start).min();
-        let to = news.iter().map(|(range, _)| range.end).max();
-        let (Some(from), Some(to)) = (from, to) else { return Ok(()) };
-        let before = self.standings(peer, no, from..to)?;
-        let mut after = before.clone();
+        let Some(from) = news.iter().map(|(range, _)| range.start).min() else { return Ok(()) };
+        // Only what is spoken of is read: what lies between may be much.
+        let mut before = BTreeMap::new();
+        for (range, _) in &news {
+            before.extend(self.noted(peer, no, range.clone())?);
+        }
+        let mut after: RangeMap<u64, Standing> =
+            before.iter().map(|(first, (end, standing))| (*first..*end, *standing)).collect();
         news.iter().for_each(|(range, standing)| learn(&mut after, range.clone(), *standing));
         let mut batch = Batch::default();
-        for (range, _) in before.iter() {
-            if after.get_key_value(&range.start).is_none_or(|(after, _)| after.start != range.start) {
-                batch.delete(Table::Peers, key::peer(peer, no, LogSeq(range.start)));
-            }
+        let after: BTreeMap<u64, (u64, Standing)> =
+            after.into_iter().map(|(range, standing)| (range.start, (range.end, standing))).collect();
+        for first in before.keys().filter(|first| !after.contains_key(first)) {
+            batch.delete(Table::Peers, key::peer(peer, no, LogSeq(*first)));
         }
-        for (range, Standing { state, operation, at }) in after.iter() {
-            if before.get_key_value(&range.start).is_none_or(|(same, before)| {
-                same != range || *before != Standing { state: *state, operation: *operation, at: *at }
-            }) {
-                let row =
-                    PeerRow { count: range.end - range.start, state: *state, operation: *operation, at: *at };
-                batch.put(Table::Peers, key::peer(peer, no, LogSeq(range.start)), cbor::encode(&row));
-            }
+        for (first, row) in after.iter().filter(|(first, row)| before.get(first) != Some(row)) {
+            let (end, Standing { state, operation, at }) = *row;
+            let row = PeerRow { count: end - first, state, operation, at };
+            batch.put(Table::Peers, key::peer(peer, no, LogSeq(*first)), cbor::encode(&row));
         }
         // After a failure of the disk, what older notes said is missing before the new ones.
-        let noted = before.iter().map(|(range, _)| range).filter(|range| range.start <= from);
-        let gap = noted.map(|range| range.end).max().unwrap_or_default()..from;
+        let gap = before.range(..=from).next_back().map_or(0, |(_, (end, _))| *end)..from;
         self.note_unsettled(peer, no, gap, &news, &mut batch)?;
         if batch.is_empty() { Ok(()) } else { self.store.note(batch) }
     }
 
-    /// What is noted of a range of entries.
-    fn standings(
+    /// The rows that say something of a range of entries, and the one before: first entry, end, standing.
+    fn noted(
         &self,
         peer: &DeviceId,
         no: LogNo,
         range: Range<u64>,
-    ) -> Result<RangeMap<u64, Standing>, StoreError> {
+    ) -> Result<BTreeMap<u64, (u64, Standing)>, StoreError> {
         let prefix = [peer.0.as_slice(), &key::log(no)].concat();
         let (first, end) = (key::peer(peer, no, LogSeq(range.start)), key::peer(peer, no, LogSeq(range.end)));
         let before = self.store.last_at(Table::Peers, &prefix, &first)?;
         let (after, to) = (Bound::Excluded(first.as_slice()), Bound::Excluded(end.as_slice()));
         let inside = self.store.range(Table::Peers, after, to, usize::MAX)?;
-        let mut standings = RangeMap::new();
+        let mut noted = BTreeMap::new();
         for (at, bytes) in before.into_iter().chain(inside) {
             let row: PeerRow = rows::decode(Table::Peers, &at, &bytes)?;
             let range = range_of(&at, &row);
             if !range.is_empty() {
                 let PeerRow { state, operation, at, .. } = row;
-                standings.insert(range, Standing { state, operation, at });
+                noted.insert(range.start, (range.end, Standing { state, operation, at }));
             }
         }
-        Ok(standings)
+        Ok(noted)
     }
 
     /// Keeps the range of entries of which a peer must be asked what became of them: one range, as wide as needed,
@@ -285,11 +284,10 @@ impl Engine {
         members.chain(inviter).filter_map(with_addresses).collect()
     }
 
-    /// How many entries of a log from a position on are held here.
+    /// Counts each time that an entry of a log begins or ceases to be held here, as long as this engine is open.
     #[must_use]
-    pub fn held_from(&self, log: &LogId, from: LogSeq) -> usize {
-        let Some(no) = self.log_numbers.get(log).copied() else { return 0 };
-        self.pending.of_log(no, from).filter(|(_, row)| row.state == EntryState::Held).count()
+    pub fn held_changes(&self, log: &LogId) -> u64 {
+        self.log_numbers.get(log).map_or(0, |no| self.pending.held_changes(*no))
     }
 
     /// What became of one entry at each peer that is known to have been sent it, and the peer's operation id for it.
@@ -301,8 +299,9 @@ impl Engine {
         let mut states = BTreeMap::new();
         for device in self.governance().members.keys() {
             let sent = self.in_flight.get(&(*device, no)).is_some_and(|range| range.contains(&seq.0));
-            let noted = self.standings(device, no, seq.0..seq.0 + 1)?.get(&seq.0).copied();
-            let state = noted.map(|noted| (noted.state, noted.operation));
+            let noted = self.noted(device, no, seq.0..seq.0 + 1)?;
+            let noted = noted.range(..=seq.0).next_back().filter(|(_, (end, _))| seq.0 < *end);
+            let state = noted.map(|(_, (_, standing))| (standing.state, standing.operation));
             if let Some(state) = state.or_else(|| sent.then_some((EntryState::Sent, None))) {
                 states.insert(*device, state);
             }

@@ -163,18 +163,17 @@ impl Engine {
         Ok(decode_run(no, first, &row)?.into_iter().nth(index))
     }
 
-    /// As [`Engine::record_at`], runs on the stage included.
-    pub(crate) fn staged_record(
+    /// The run that holds a position, and where it begins; runs on the stage included.
+    pub(crate) fn staged_run(
         &self,
         stage: &Stage,
         no: LogNo,
         seq: LogSeq,
-    ) -> Result<Option<LogRecord>, StoreError> {
-        if let Some((first, row)) = stage.received_run(no, seq) {
-            let index = seq.0.saturating_sub(first.0) as usize;
-            return Ok(decode_run(no, first, row)?.into_iter().nth(index));
+    ) -> Result<Option<(LogSeq, Vec<LogRecord>)>, StoreError> {
+        match stage.received_run(no, seq) {
+            Some((first, row)) => Ok(Some((first, decode_run(no, first, row)?))),
+            None => self.run_at(no, seq),
         }
-        self.record_at(no, seq)
     }
 
     /// Finds an operation in any log here: ids grow along each log, so a binary search over its runs does.

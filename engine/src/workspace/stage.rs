@@ -247,8 +247,12 @@ impl Engine {
     /// them all, and which one was whose follows from asking the gate again.
     pub(crate) fn record(&mut self, stage: &mut Stage, mut record: Record) -> OperationId {
         let decision = record.decision;
+        record.at = stage.now.max(self.last_record.plus(1));
+        // Ledger records have a tag of their own: an entry and a record of the same microsecond are two things.
+        record.id = OperationId::at(record.at, !self.tag);
         if let Some(last) = stage.records.last_mut() {
             if last.coalesce(&record) {
+                self.last_record = last.at;
                 return last.id;
             }
             if let (true, Some(covers), Some(decision)) =
@@ -261,17 +265,11 @@ impl Engine {
             }
         }
         stage.name_decisions();
-        self.last_record = stage.now.max(self.last_record.plus(1));
-        record.id = self.last_record_id();
-        record.at = self.last_record;
+        self.last_record = record.at;
+        let id = record.id;
         stage.decisions_of_last.extend(decision);
         stage.records.push(record);
-        self.last_record_id()
-    }
-
-    /// Ledger records have a tag of their own: an entry and a record of the same microsecond are two things.
-    fn last_record_id(&self) -> OperationId {
-        OperationId::at(self.last_record, !self.tag)
+        id
     }
 
     /// Stores a decision the first time it is made.

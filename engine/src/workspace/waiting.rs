@@ -21,8 +21,8 @@ pub(crate) struct Waiting {
     by_operation: HashMap<OperationId, BTreeSet<Standing>>,
     /// All of them by the object they are about.
     by_object: HashMap<ObjectId, BTreeSet<Standing>>,
-    /// How many entries of each log are held.
-    held: HashMap<LogNo, usize>,
+    /// How many entries of each log are held, and how often that has changed.
+    held: HashMap<LogNo, (usize, u64)>,
 }
 
 impl Waiting {
@@ -46,7 +46,12 @@ impl Waiting {
 
     /// How many entries of a log are held.
     pub(crate) fn held_in(&self, no: LogNo) -> usize {
-        self.held.get(&no).copied().unwrap_or_default()
+        self.held.get(&no).map_or(0, |(count, _)| *count)
+    }
+
+    /// How often an entry of a log began or ceased to be held.
+    pub(crate) fn held_changes(&self, no: LogNo) -> u64 {
+        self.held.get(&no).map_or(0, |(_, changes)| *changes)
     }
 
     /// Held entries that one of these may let in.
@@ -75,7 +80,8 @@ impl Waiting {
             self.by_object.entry(object.clone()).or_default().insert(at);
         }
         if row.state == EntryState::Held {
-            *self.held.entry(at.0).or_default() += 1;
+            let (count, changes) = self.held.entry(at.0).or_default();
+            (*count, *changes) = (*count + 1, *changes + 1);
             for digest in &row.missing {
                 self.by_digest.entry(*digest).or_default().insert(at);
             }
@@ -94,9 +100,8 @@ impl Waiting {
         if row.state != EntryState::Held {
             return;
         }
-        if let Some(held) = self.held.get_mut(&at.0) {
-            *held = held.saturating_sub(1);
-        }
+        let (count, changes) = self.held.entry(at.0).or_default();
+        (*count, *changes) = (count.saturating_sub(1), *changes + 1);
         for digest in &row.missing {
             forget(&mut self.by_digest, digest, at);
         }
