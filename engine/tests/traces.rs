@@ -15,41 +15,17 @@
 )]
 
 mod common;
+mod real;
 
 use common::*;
-use serde::{Deserialize, Serialize};
+use real::{Past, Patch, Trace, Txn, commits, pasts, shared, small};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Instant;
 use syncd_engine::{Edit, Engine, Intent, WriteRequest};
 use syncd_schema::message::Segment;
 use syncd_schema::operation::EntryState;
 use syncd_schema::{LogId, ObjectId, Role, UnixMicros};
-
-/// Position, deleted, inserted; in code points.
-type Patch = (usize, usize, String);
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Trace {
-    #[serde(default)]
-    start_content: String,
-    end_content: String,
-    txns: Vec<Txn>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Txn {
-    #[serde(default)]
-    agent: usize,
-    #[serde(default)]
-    parents: Vec<usize>,
-    patches: Vec<Patch>,
-}
-
-/// How many transactions of each agent a state holds. One agent's are ordered, so this says which.
-type Past = BTreeMap<usize, usize>;
 
 fn at(n: u64) -> UnixMicros {
     START.plus(1_000_000 + n)
@@ -57,46 +33,6 @@ fn at(n: u64) -> UnixMicros {
 
 fn object() -> ObjectId {
     "trace".parse().expect("an id")
-}
-
-fn shared(name: &str) -> Option<Trace> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(name);
-    if !path.exists() {
-        eprintln!("skipped: {} is not there; only the small trace is replayed", path.display());
-        return None;
-    }
-    let unpacked = std::process::Command::new("gzip").arg("-dc").arg(&path).output().expect("gzip runs");
-    assert!(unpacked.status.success(), "gzip cannot read {}", path.display());
-    Some(serde_json::from_slice(&unpacked.stdout).expect("a trace"))
-}
-
-fn small() -> Trace {
-    serde_json::from_str(include_str!("data/small-trace.json")).expect("a trace")
-}
-
-/// The causal past of each transaction, itself excluded.
-fn pasts(trace: &Trace) -> Vec<Past> {
-    let mut after: Vec<Past> = Vec::new();
-    let mut pasts = Vec::new();
-    let mut written = Past::new();
-    for txn in &trace.txns {
-        let mut past = Past::new();
-        for parent in &txn.parents {
-            for (agent, count) in &after[*parent] {
-                let known = past.entry(*agent).or_default();
-                *known = (*known).max(*count);
-            }
-        }
-        let own = past.get(&txn.agent).copied().unwrap_or_default();
-        let mine = written.entry(txn.agent).or_default();
-        assert_eq!(own, *mine, "an agent knows what it wrote");
-        *mine += 1;
-        let mut with = past.clone();
-        with.insert(txn.agent, own + 1);
-        after.push(with);
-        pasts.push(past);
-    }
-    pasts
 }
 
 /// One device of a replay, with the segments it has sent and how far it has taken those of others.
@@ -168,32 +104,6 @@ fn deliver(devices: &mut [Device], to: usize, past: &Past, now: UnixMicros) {
         devices[to].waiting
     );
     assert_eq!(&devices[to].holds, past, "exactly the causal past, or the positions mean something else");
-}
-
-/// Where a commit may end. One operation per transaction either way; with `grouped`, transactions that one agent
-/// wrote without hearing of anybody share a commit, unless somebody needs exactly those before.
-fn commits(trace: &Trace, pasts: &[Past], grouped: bool) -> Vec<std::ops::Range<usize>> {
-    let needed: BTreeSet<(usize, usize)> = trace
-        .txns
-        .iter()
-        .zip(pasts)
-        .flat_map(|(txn, past)| past.iter().filter(|(agent, _)| **agent != txn.agent).map(|(a, n)| (*a, *n)))
-        .collect();
-    let others = |n: usize| pasts[n].iter().filter(move |(agent, _)| **agent != trace.txns[n].agent);
-    let mut commits: Vec<std::ops::Range<usize>> = Vec::new();
-    for (n, txn) in trace.txns.iter().enumerate() {
-        let own = pasts[n].get(&txn.agent).copied().unwrap_or_default();
-        let goes_on = grouped
-            && n > 0
-            && trace.txns[n - 1].agent == txn.agent
-            && others(n - 1).eq(others(n))
-            && !needed.contains(&(txn.agent, own));
-        match commits.last_mut() {
-            Some(last) if goes_on => last.end = n + 1,
-            _ => commits.push(n..n + 1),
-        }
-    }
-    commits
 }
 
 fn replay(name: &str, trace: &Trace, grouped: bool) {

@@ -8,7 +8,7 @@
 //!   the cost follows what changed and what is concurrent with it, not the document.
 //! - `slots`: several last writes on one key or list item: put and put, put and delete, two containers made at once.
 //! - `kills`: work inside a container, or on a counter, that somebody else deleted or replaced meanwhile.
-//! - `texts`: stretches of text that two sides replaced, or that one side extended while the other deleted it.
+//! - `texts`: stretches of text that two sides rewrote.
 //!
 //! The set of conflicts is a pure function of the set of operations: no clock, no order of arrival, no name of a
 //! device enters, and so every device with the same entries finds the same ones, ids included. Concurrency alone is no
@@ -43,7 +43,7 @@ pub enum Kind {
     Inside,
     /// One side counted while the other gave the counter a new value.
     CounterReset,
-    /// Both sides rewrote the same stretch of a text, or one extended what the other deleted.
+    /// Both sides rewrote the same stretch of a text.
     Text,
 }
 

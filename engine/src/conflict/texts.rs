@@ -1,8 +1,10 @@
 //! Stretches of text that two sides changed without knowing of each other.
 //!
 //! A change says what was typed (a chain of insertions, each after the one before) and what was deleted. Two such
-//! pieces of work contradict each other when both leave text and both delete one character, or when one types right
-//! after a character that the other deletes. Typing in two places, even of one word, does not.
+//! pieces of work that both leave text contradict each other when both delete one character, or when one types right
+//! after a character that the other replaces. Typing in two places, even of one word, does not; neither does typing
+//! in a stretch that somebody only deletes: what was typed stays, and everybody sees it. Real people do that when they
+//! write together, and want no question.
 
 use super::{Action, Conflict, Key, Kind, OpName, Operation, Slot, Window};
 use automerge::{Automerge, ObjType, ReadDoc, ScalarValue};
@@ -141,13 +143,12 @@ fn contradictions<'p>(window: &Window, pieces: &'p [Piece]) -> Vec<Vec<&'p Piece
 fn contradict(window: &Window, one: &Piece, other: &Piece, character: &OpName) -> bool {
     let first = |piece: &Piece| piece.operations.first().and_then(|index| window.operations().get(*index));
     let (Some(a), Some(b)) = (first(one), first(other)) else { return false };
-    if !window.are_concurrent(a, b) {
+    if !window.are_concurrent(a, b) || !one.leaves_text || !other.leaves_text {
         return false;
     }
     let deletes = |piece: &Piece| piece.deleted.contains(character);
-    let types_after = |piece: &Piece| piece.leaves_text && piece.after.as_ref() == Some(character);
-    let both_replace = deletes(one) && deletes(other) && one.leaves_text && other.leaves_text;
-    both_replace || (types_after(one) && deletes(other)) || (types_after(other) && deletes(one))
+    let types_after = |piece: &Piece| piece.after.as_ref() == Some(character);
+    (deletes(one) && (deletes(other) || types_after(other))) || (types_after(one) && deletes(other))
 }
 
 /// Which pieces hang together: each points at another of its group, or at itself.

@@ -5,7 +5,8 @@
 //! from anybody who passes on what members signed, and nothing is shown to it. When governance says that it is a
 //! member, the session goes on as any other; when all came that members wrote and it is none, the session ends.
 
-use super::{Output, Phase, Session, unknown_key};
+use super::hello::unknown_key;
+use super::{Output, Phase, Session};
 use crate::store::StoreError;
 use crate::workspace::Engine;
 use std::collections::BTreeSet;

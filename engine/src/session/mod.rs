@@ -10,6 +10,7 @@ mod doubt;
 mod early;
 mod flow;
 mod forks;
+mod hello;
 mod outcomes;
 
 use crate::store::StoreError;
@@ -18,12 +19,11 @@ use doubt::Doubt;
 use early::Early;
 use flow::Flow;
 use forks::Forks;
+use hello::hello;
 use outcomes::Told;
 use std::collections::BTreeMap;
 use syncd_evidence::Checkpoint;
-use syncd_schema::message::{
-    CloseCode, Control, Hello, MAX_VERSION, MIN_VERSION, Position, Segment, features, frontier_digest,
-};
+use syncd_schema::message::{CloseCode, Control, Position, Segment};
 use syncd_schema::{DeviceId, Digest, LogId, LogSeq, UnixMicros, limits};
 
 /// What happens to a session.
@@ -253,47 +253,6 @@ impl Session {
         self.phase = Phase::Closed;
         out.push(Output::Control(Control::Close { code, text: text.to_owned() }));
         out.push(Output::Close(code, text.to_owned()));
-    }
-
-    /// Version, workspace and membership; then equal or not.
-    fn greet(
-        &mut self,
-        engine: &mut Engine,
-        theirs: &Hello,
-        ours: Option<Vec<Position>>,
-        now: UnixMicros,
-        out: &mut Vec<Output>,
-    ) -> Result<(), StoreError> {
-        if let Some((code, text)) = unfit(engine, theirs) {
-            self.close(code, &text, out);
-            return Ok(());
-        }
-        let proof = theirs.own.as_deref().filter(|own| engine.lost(own)).copied();
-        let is_known = engine.knows(&self.peer);
-        if !is_known && proof.is_none() {
-            self.close(CloseCode::UnknownKey, unknown_key(), out);
-            return Ok(());
-        }
-        self.branches_told = engine.branch_count();
-        let (hello, now_held) = hello(engine, &self.peer);
-        let spoken_for = match ours {
-            Some(positions) => positions,
-            None => {
-                out.push(Output::Control(Control::Hello(hello)));
-                now_held
-            }
-        };
-        if let (false, Some(own)) = (is_known, proof) {
-            self.doubt(engine, own, now, out)?;
-        } else if frontier_digest(&spoken_for) == theirs.frontier {
-            self.flow.assume(&spoken_for);
-            self.phase = Phase::Flowing;
-            self.ask_outcomes(engine, &spoken_for, out)?;
-        } else {
-            self.say_frontier(engine, out);
-            self.phase = Phase::Comparing;
-        }
-        Ok(())
     }
 
     /// The peer's positions: what it lacks is sent, what it has more of is expected, what differs is fetched whole.
@@ -567,40 +526,7 @@ impl Session {
     }
 }
 
-/// Why a session with that side is not possible, whoever it is.
-fn unfit(engine: &Engine, theirs: &Hello) -> Option<(CloseCode, String)> {
-    if theirs.min_version > MAX_VERSION || theirs.max_version < MIN_VERSION {
-        let text =
-            format!("this side speaks versions {MIN_VERSION} to {MAX_VERSION}; update the older program");
-        return Some((CloseCode::Version, text));
-    }
-    if theirs.features & features::REQUIRED != features::REQUIRED {
-        let text = "this side sends what the other cannot read; update the older program";
-        return Some((CloseCode::Version, text.to_owned()));
-    }
-    let is_other = theirs.workspace != engine.workspace();
-    is_other.then(|| (CloseCode::Workspace, "this device does not hold that workspace".to_owned()))
-}
-
-const fn unknown_key() -> &'static str {
-    "this key is not a member of the workspace; join with a ticket from `invite`"
-}
-
 /// The root after the last entry of a segment whose checkpoint was verified.
 fn ends_in(segment: &Segment) -> Digest {
     minicbor::decode::<Checkpoint>(&segment.checkpoint).map_or(Digest([0; 32]), |checkpoint| checkpoint.root)
-}
-
-fn hello(engine: &Engine, peer: &DeviceId) -> (Hello, Vec<Position>) {
-    let positions = engine.frontier();
-    let hello = Hello {
-        min_version: MIN_VERSION,
-        max_version: MAX_VERSION,
-        features: features::REQUIRED,
-        workspace: engine.workspace(),
-        frontier: frontier_digest(&positions),
-        entries: positions.iter().map(|position| position.size.0).sum(),
-        own: engine.newest_log_of(peer).map(Box::new),
-    };
-    (hello, positions)
 }

@@ -24,6 +24,7 @@ mod segments;
 mod stage;
 mod verify;
 mod waiting;
+mod wake;
 
 pub use history::{HistoryItem, OperationView, TaskView};
 pub use identity::Identity;

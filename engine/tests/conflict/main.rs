@@ -8,7 +8,10 @@
     reason = "a test stops at the first thing that is not as it should be"
 )]
 
+mod live;
 mod random;
+#[path = "../real/mod.rs"]
+mod real;
 mod reference;
 mod table;
 

@@ -222,10 +222,13 @@ impl All<'_> {
                 .filter(|key| key != "head")
         };
         let contradict = |one: &[&Line], other: &[&Line]| {
-            self.apart(one[0], other[0])
-                && (leaves(one) && leaves(other) && !deleted(one).is_disjoint(&deleted(other))
-                    || leaves(one) && after(one).is_some_and(|after| deleted(other).contains(&after))
-                    || leaves(other) && after(other).is_some_and(|after| deleted(one).contains(&after)))
+            let types_after = |one: &[&Line], other: &[&Line]| {
+                after(one).is_some_and(|after| deleted(other).contains(&after))
+            };
+            let meet = !deleted(one).is_disjoint(&deleted(other))
+                || types_after(one, other)
+                || types_after(other, one);
+            meet && self.apart(one[0], other[0]) && leaves(one) && leaves(other)
         };
         // Whatever hangs together, by spreading from each.
         let mut group: BTreeMap<usize, usize> = BTreeMap::new();

@@ -175,8 +175,10 @@ fn a_text_rewritten_twice() {
     assert_eq!(kinds(replace("250"), overlapping), [Kind::Text]);
     let delete = |tx: &mut Tx<'_>| splice(tx, 6, 14, "");
     let inside = |tx: &mut Tx<'_>| splice(tx, 10, 0, "x");
-    assert_eq!(kinds(delete, inside), [Kind::Text], "typed in the middle of what is deleted");
-    assert_eq!(kinds(inside, delete), [Kind::Text]);
+    assert_eq!(apart(delete, inside), [], "what is typed in the middle of what is deleted stays");
+    let rewrite = |tx: &mut Tx<'_>| splice(tx, 6, 14, "was nothing");
+    assert_eq!(kinds(rewrite, inside), [Kind::Text], "typed in the middle of what is rewritten");
+    assert_eq!(kinds(inside, rewrite), [Kind::Text]);
     assert_eq!(apart(delete, |tx| splice(tx, 8, 3, "")), [], "both delete, and nothing is lost");
     assert_eq!(apart(replace("250"), |tx| splice(tx, 20, 0, "!")), [], "elsewhere");
     assert_eq!(apart(|tx| splice(tx, 3, 0, "A"), |tx| splice(tx, 3, 0, "B")), [], "two type at one place");
