@@ -153,6 +153,7 @@ fn a_refusal_can_be_looked_up() {
         let explained = ada.run(&["explain", operation]).ok();
         has_keys(&explained, &["subject", "state", "because", "next"]);
         assert_eq!(explained["state"], "refused");
+        assert_eq!(explained["next"].as_array().map(Vec::len), Some(1));
     });
 }
 
@@ -398,6 +399,11 @@ fn a_device_joins_and_both_have_the_same() {
     assert_eq!(ada.run(&["get", "n1"]).ok()["value"], json!({"a": 1, "b": 2}));
     let device = daemon.ready["device"].as_str().unwrap().to_owned();
     bob.run(&["sync", "--peer", &device]).ok();
+    bob.run(&["sync", "--peer", &device[..8]]).ok();
+    let names = bob.run(&["devices"]).ok();
+    let ours = names.as_array().unwrap().iter().find(|row| row["device"] == device.as_str()).unwrap();
+    bob.run(&["sync", "--peer", ours["name"].as_str().unwrap()]).ok();
+    bob.run(&["sync", "--peer", "nobody"]).fails(6, "not_found");
     bob.run(&["sync", "--peer", &"ab".repeat(32)]).fails(6, "not_found");
     has_keys(&bob.run(&["status"]).ok()["peers"][0], &["device", "name", "state", "behind", "ahead"]);
     assert_eq!(daemon.stop(), 0);

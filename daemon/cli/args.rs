@@ -3,7 +3,7 @@
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use syncd_schema::{Actor, Collection, DeviceId, Digest, ObjectId, OperationId, OperationStatus, Role};
+use syncd_schema::{Actor, Collection, Digest, ObjectId, OperationId, OperationStatus, Role};
 
 /// Keeps a workspace the same on every device, with a policy decision and evidence for each change.
 ///
@@ -61,9 +61,9 @@ pub(super) enum Command {
     },
     /// Sync now, and wait until nothing is left to exchange
     Sync {
-        /// With this device only
+        /// With this device only: its key, the beginning of it, or its name
         #[arg(long, value_name = "DEVICE")]
-        peer: Option<DeviceId>,
+        peer: Option<String>,
     },
     /// The devices of the workspace
     Devices,

@@ -7,7 +7,7 @@ use crate::os;
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::Path;
-use syncd_schema::limits;
+use syncd_schema::{DeviceId, limits};
 use tokio::task::block_in_place;
 
 /// Runs one command and returns its exit code.
@@ -20,7 +20,13 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<u8, ApiEr
         Command::Import { paths } => import::run(context, &paths).await,
         Command::Policy(Policy::Check { file }) => policy::check(context, &file),
         Command::Evidence(Evidence::Verify) => verify(context).await,
-        Command::Sync { peer } => sync(context, Request::Sync { peer }).await,
+        Command::Sync { peer } => {
+            let peer = match peer {
+                Some(peer) => Some(device_called(context, &peer).await?),
+                None => None,
+            };
+            sync(context, Request::Sync { peer }).await
+        }
         other => plain(context, other).await,
     }
 }
@@ -143,6 +149,32 @@ async fn verify(context: &Context) -> Result<u8, ApiError> {
     let answer = answer?;
     context.output.answer(&answer, print::verified);
     Ok(api::verdict(&answer))
+}
+
+/// The device that a person means: by its key, the beginning of that, or its name.
+async fn device_called(context: &Context, called: &str) -> Result<DeviceId, ApiError> {
+    if let Ok(device) = called.parse() {
+        return Ok(device);
+    }
+    let devices = context.ask(&context.call(Request::Devices), &progress::none()).await?;
+    let meant = devices.as_array().into_iter().flatten().filter_map(|row| {
+        let text = |key| row.get(key).and_then(Value::as_str);
+        let device = text("device")?;
+        let is_other = text("trust") != Some("self");
+        let is_meant = text("name") == Some(called) || (called.len() >= 4 && device.starts_with(called));
+        (is_meant && is_other).then(|| device.parse().ok()).flatten()
+    });
+    match meant.collect::<Vec<DeviceId>>().as_slice() {
+        [device] => Ok(*device),
+        [] => Err(ApiError::not_found(
+            format!("no device of the workspace is called {called}"),
+            "`devices` lists them; the first characters of a key do",
+        )),
+        several => Err(ApiError::usage(
+            format!("{} devices are called {called}", several.len()),
+            "say more of the key that `devices` shows",
+        )),
+    }
 }
 
 async fn sync(context: &Context, request: Request) -> Result<u8, ApiError> {

@@ -17,12 +17,14 @@
 //!
 //! This module knows no store, no policy and no field rules: what becomes a card is decided by its caller.
 
+mod describe;
 mod kills;
 mod operation;
 mod slots;
 mod texts;
 mod window;
 
+pub use describe::{pointer, steps, values};
 use operation::{Action, Operation};
 pub use operation::{Key, OpName, Slot};
 pub use window::TooWide;
@@ -48,7 +50,18 @@ pub enum Kind {
 }
 
 impl Kind {
-    const fn number(self) -> u8 {
+    /// In the order of their numbers.
+    const ALL: [Self; 5] = [Self::Value, Self::DeleteEdit, Self::Inside, Self::CounterReset, Self::Text];
+
+    /// The kind with a number.
+    #[must_use]
+    pub fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// Its number, in ids and in the store.
+    #[must_use]
+    pub const fn number(self) -> u8 {
         match self {
             Self::Value => 0,
             Self::DeleteEdit => 1,

@@ -5,7 +5,9 @@
 
 use super::error::{EditError, kind_of};
 use super::pointer;
-use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValueRef, Value as Entry, ValueRef};
+use automerge::{
+    Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, ScalarValueRef, Value as Entry, ValueRef,
+};
 use serde_json::{Map, Number, Value};
 use syncd_schema::limits;
 
@@ -116,6 +118,12 @@ fn value_json<R: ReadDoc>(doc: &R, value: &ValueRef<'_>, id: impl Fn() -> ObjId,
         ValueRef::Object(kind) => read_container(doc, &id(), *kind, depth),
         ValueRef::Scalar(scalar) => scalar_json(scalar),
     }
+}
+
+/// A scalar as JSON.
+#[must_use]
+pub fn scalar(value: &ScalarValue) -> Value {
+    scalar_json(&ScalarValueRef::from(value.clone()))
 }
 
 fn scalar_json(scalar: &ScalarValueRef<'_>) -> Value {

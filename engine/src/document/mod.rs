@@ -20,7 +20,7 @@ mod writer;
 pub use birth::{Birth, birth};
 pub use edit::{Edit, apply};
 pub use error::EditError;
-pub use json::{read, read_at, read_object};
+pub use json::{read, read_at, read_object, scalar};
 pub use steps::{operations, text_start, text_steps};
 
 use automerge::{Automerge, AutomergeError, Change, ChangeHash, LoadOptions, ReadDoc, TextEncoding};

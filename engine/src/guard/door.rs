@@ -6,6 +6,7 @@ use super::refused::{Reason, Refused};
 use super::scan::{self, Scanned};
 use super::trial::{self, Candidate};
 use super::{Admission, Outcome};
+use crate::document;
 use automerge::Automerge;
 use std::collections::HashMap;
 use syncd_schema::Digest;
@@ -74,7 +75,8 @@ impl<B: AsRef<[u8]>> Door<B> {
             changes.get(index).map(|bytes: &B| Candidate { index, bytes: bytes.as_ref(), hash, deps })
         };
         let candidates: Vec<Candidate<&[u8]>> = self.ready.into_iter().filter_map(with_bytes).collect();
-        let doc = trial::run(doc, &candidates, &mut outcomes);
+        let before = doc;
+        let doc = trial::run(before, &candidates, &mut outcomes);
         // What was there twice shares the fate of the first.
         let fates: HashMap<Digest, Outcome> = candidates
             .iter()
@@ -86,7 +88,13 @@ impl<B: AsRef<[u8]>> Door<B> {
                 *outcome = fate.clone();
             }
         }
-        (Admission { doc, outcomes }, changes)
+        let mut heads = before.map(document::heads).unwrap_or_default();
+        let is_line = candidates.iter().all(|candidate| {
+            let follows = candidate.deps == heads;
+            heads = vec![candidate.hash];
+            follows
+        });
+        (Admission { doc, outcomes, is_line }, changes)
     }
 
     /// True when the change is ready, and the last one that is.

@@ -63,6 +63,8 @@ pub struct Admission {
     pub doc: Option<Automerge>,
     /// One outcome for each change, in their order.
     pub outcomes: Vec<Outcome>,
+    /// Whether what was let in is one line of work on top of all there was.
+    pub is_line: bool,
 }
 
 impl Admission {

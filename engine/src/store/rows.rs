@@ -124,6 +124,12 @@ pub struct ObjectRow {
     /// Time of the newest entry applied here.
     #[n(11)]
     pub changed: UnixMicros,
+    /// Contradictions in its row of `conflicts`.
+    #[n(12)]
+    pub conflicts: u32,
+    /// How many of these come to different things.
+    #[n(13)]
+    pub open: u32,
 }
 
 impl ObjectRow {
@@ -138,6 +144,75 @@ impl ObjectRow {
     pub fn is_half_deleted(&self) -> bool {
         !self.covered.is_empty() && !self.is_tombstoned()
     }
+}
+
+/// One row of `conflicts`: what contradicts in one life of an object, by kind and place.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct ConflictsRow {
+    /// All of them, equal outcomes included.
+    #[n(0)]
+    pub conflicts: Vec<ConflictRow>,
+}
+
+/// One contradiction.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct ConflictRow {
+    /// The number of its kind.
+    #[n(0)]
+    pub kind: u8,
+    /// The container it is in; none for the root.
+    #[n(1)]
+    pub object: Option<OpRow>,
+    /// Where in that.
+    #[n(2)]
+    pub key: PlaceKey,
+    /// The competing operations, by name, each with its change.
+    #[n(3)]
+    pub sides: Vec<SideRow>,
+    /// Whether all come to the same.
+    #[n(4)]
+    pub is_equal: bool,
+}
+
+/// The name of an Automerge operation.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct OpRow {
+    /// Its number.
+    #[n(0)]
+    pub counter: u64,
+    /// Its actor.
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
+    pub actor: Vec<u8>,
+}
+
+/// A place in a container.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum PlaceKey {
+    /// A key of a map.
+    #[n(0)]
+    Name(#[n(0)] String),
+    /// An item, by the operation that inserted it.
+    #[n(1)]
+    Element(#[n(0)] OpRow),
+    /// The container as a whole.
+    #[n(2)]
+    Head,
+}
+
+/// One side of a contradiction.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct SideRow {
+    /// The operation.
+    #[n(0)]
+    pub operation: OpRow,
+    /// The change it is in.
+    #[n(1)]
+    pub change: Digest,
 }
 
 /// Where changes of a document came from: entries `first .. first + count` of a log.
@@ -197,6 +272,7 @@ impl PartRow {
 /// A change that a gate admitted, and where it is logged.
 #[derive(Debug)]
 pub struct AdmittedChange {
+    hash: Digest,
     bytes: Vec<u8>,
     log: LogNo,
     seq: LogSeq,
@@ -205,10 +281,22 @@ pub struct AdmittedChange {
 }
 
 impl AdmittedChange {
-    /// Joins a change to the proof that it may be written.
+    /// Joins a change, whose hash its entry names, to the proof that it may be written.
     #[must_use]
-    pub const fn new(bytes: Vec<u8>, log: LogNo, seq: LogSeq, time: UnixMicros, proof: Redeemed) -> Self {
-        Self { bytes, log, seq, time, proof }
+    pub fn new(
+        (hash, bytes): (Digest, Vec<u8>),
+        log: LogNo,
+        seq: LogSeq,
+        time: UnixMicros,
+        proof: Redeemed,
+    ) -> Self {
+        Self { hash, bytes, log, seq, time, proof }
+    }
+
+    /// Its hash.
+    #[must_use]
+    pub const fn hash(&self) -> Digest {
+        self.hash
     }
 
     /// The digest of the decision that admitted it.

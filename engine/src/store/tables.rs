@@ -38,6 +38,8 @@ pub enum Table {
     Docs,
     /// Objects by collection.
     Names,
+    /// What contradicts in an object.
+    Conflicts,
     /// Entries stored and not admitted.
     Pending,
     /// Operations by the caller's key.
@@ -58,13 +60,14 @@ pub enum Table {
 
 impl Table {
     /// All tables, made when a store is.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Plain,
         Self::Runs,
         Self::Logs,
         Self::Objects,
         Self::Docs,
         Self::Names,
+        Self::Conflicts,
         Self::Pending,
         Self::Idempotency,
         Self::Decisions,
@@ -85,6 +88,7 @@ impl Table {
             Self::Objects => "objects",
             Self::Docs => "docs",
             Self::Names => "names",
+            Self::Conflicts => "conflicts",
             Self::Pending => "pending",
             Self::Idempotency => "idempotency",
             Self::Decisions => "decisions",

@@ -324,7 +324,9 @@ impl Engine {
                     progress = true;
                     self.admitted(stage, &arrival, proof.decision(), done);
                     let time = arrival.record.entry.time;
-                    changes.push((AdmittedChange::new(bytes, arrival.no, arrival.seq, time, proof), arrival));
+                    let change = (arrival.record.entry.payload_digest, bytes);
+                    changes
+                        .push((AdmittedChange::new(change, arrival.no, arrival.seq, time, proof), arrival));
                 }
                 // The same birth on two devices is one change in two logs.
                 guard::Outcome::Present => {
@@ -353,6 +355,7 @@ impl Engine {
             if let Some(staged) = stage.objects.get_mut(key) {
                 staged.document = document;
                 staged.remote = true;
+                staged.is_apart |= !admission.is_line;
                 staged.admitted.extend(changes.into_iter().map(|(change, _)| change));
             }
         }

@@ -108,10 +108,10 @@ impl Engine {
         (bytes, proof): (Vec<u8>, Redeemed),
         object: ObjectKey,
     ) {
-        let time = entry.time;
+        let (time, hash) = (entry.time, entry.payload_digest);
         let (seq, _) = self.log_entry(stage, log, entry, bytes.clone(), &proof, OperationType::Enqueue);
         if let Some(staged) = stage.objects.get_mut(&object) {
-            staged.admitted.push(AdmittedChange::new(bytes, log, seq, time, proof));
+            staged.admitted.push(AdmittedChange::new((hash, bytes), log, seq, time, proof));
         }
     }
 

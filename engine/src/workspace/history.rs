@@ -405,7 +405,16 @@ impl Engine {
         }
         because.dedup();
         let state = record.outcome.word().to_owned();
-        Ok(Explanation { subject: record.id.to_string(), state, because, next: Vec::new() })
+        let next = match record.kind {
+            RecordKind::Refusal => {
+                vec![
+                    "Change what the reason names and write it again; `policy show` has the rules."
+                        .to_owned(),
+                ]
+            }
+            _ => Vec::new(),
+        };
+        Ok(Explanation { subject: record.id.to_string(), state, because, next })
     }
 
     fn explain_object(&self, object: &ObjectId) -> Result<Option<Explanation>, StoreError> {

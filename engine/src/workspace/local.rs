@@ -220,6 +220,8 @@ impl Engine {
             covered: Vec::new(),
             created: time,
             changed: time,
+            conflicts: 0,
+            open: 0,
         };
         stage.next_document += 1;
         let key = subject_key(subject);
@@ -230,6 +232,7 @@ impl Engine {
             admitted: Vec::new(),
             remote: false,
             row_changed: false,
+            is_apart: false,
         };
         stage.objects.insert(key.clone(), staged);
         key

@@ -8,6 +8,7 @@
 mod admit;
 mod author;
 mod cache;
+mod contradictions;
 mod history;
 mod identity;
 mod intent;

@@ -197,6 +197,7 @@ impl Engine {
         } else if row.is_half_deleted() {
             conflicts.push(Competing { card: None, path: String::new(), values: vec![self.side(row)?] });
         }
+        conflicts.extend(self.contradictions(row)?);
         let state = self.state_of(&lives);
         Ok(Some(ObjectView {
             object: object.clone(),
@@ -257,7 +258,7 @@ impl Engine {
         }
     }
 
-    fn with_document<T>(
+    pub(super) fn with_document<T>(
         &mut self,
         row: &ObjectRow,
         read: impl FnOnce(&Automerge) -> T,
@@ -282,6 +283,8 @@ impl Engine {
             ObjectState::Conflicted
         } else if first.is_tombstoned() {
             ObjectState::Tombstoned
+        } else if first.open > 0 {
+            ObjectState::Conflicted
         } else if self.pending.of_object(&first.object).any(|(_, row)| blocks(row)) {
             ObjectState::Blocked
         } else {

@@ -44,6 +44,8 @@ pub(crate) struct StagedObject {
     pub(crate) admitted: Vec<AdmittedChange>,
     pub(crate) remote: bool,
     pub(crate) row_changed: bool,
+    /// Whether something was admitted that was made without knowledge of all there was.
+    pub(crate) is_apart: bool,
 }
 
 /// What one commit will change.
@@ -338,6 +340,7 @@ impl Engine {
                     admitted: Vec::new(),
                     remote: false,
                     row_changed: false,
+                    is_apart: false,
                 }))
             }
         }
@@ -424,10 +427,11 @@ impl Engine {
         stage.events
     }
 
-    fn write_object(&self, stage: &mut Stage, staged: &mut StagedObject) -> Result<(), StoreError> {
+    fn write_object(&mut self, stage: &mut Stage, staged: &mut StagedObject) -> Result<(), StoreError> {
         if staged.admitted.is_empty() && !staged.row_changed {
             return Ok(());
         }
+        self.judge_contradictions(stage, staged)?;
         let row = &mut staged.row;
         if !staged.admitted.is_empty() {
             append_changes(&mut stage.batch, row, &staged.admitted);

@@ -3,8 +3,8 @@
 use crate::inputs::*;
 use crate::vectors::*;
 use syncd_engine::store::rows::{
-    GovernanceRow, IdempotencyRow, LogKind, LogRow, ObjectRow, PartRow, PeerRow, PendingRow, RunRow, Source,
-    StoreRow, TicketRow, WorkspaceKey,
+    ConflictRow, ConflictsRow, GovernanceRow, IdempotencyRow, LogKind, LogRow, ObjectRow, OpRow, PartRow,
+    PeerRow, PendingRow, PlaceKey, RunRow, SideRow, Source, StoreRow, TicketRow, WorkspaceKey,
 };
 use syncd_engine::store::tables::{LogNo, key};
 use syncd_evidence::Tree;
@@ -72,8 +72,25 @@ fn rows() {
         covered: vec![digest(0x93)],
         created: TIME,
         changed: TIME.plus(5),
+        conflicts: 2,
+        open: 1,
     };
     check_row(&mut file, "objects", &object_row);
+    let op = OpRow { counter: 7, actor: vec![0x91; 16] };
+    let side = SideRow { operation: op.clone(), change: digest(0x96) };
+    let conflict =
+        |object, key| ConflictRow { kind: 0, object, key, sides: vec![side.clone()], is_equal: false };
+    check_row(
+        &mut file,
+        "conflicts",
+        &ConflictsRow {
+            conflicts: vec![
+                conflict(None, PlaceKey::Name("title".to_owned())),
+                conflict(Some(op.clone()), PlaceKey::Element(op.clone())),
+                conflict(Some(op.clone()), PlaceKey::Head),
+            ],
+        },
+    );
     let sources = vec![Source { log: LogNo(2), first: LogSeq(4), count: 2 }];
     check_row(
         &mut file,

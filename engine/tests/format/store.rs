@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use syncd_engine::log::run;
 use syncd_engine::store::Store;
 use syncd_engine::store::rows::{
-    GovernanceRow, IdempotencyRow, LogRow, ObjectRow, PartRow, PeerRow, PendingRow, RunRow, StoreRow,
-    TicketRow,
+    ConflictsRow, GovernanceRow, IdempotencyRow, LogRow, ObjectRow, PartRow, PeerRow, PendingRow, RunRow,
+    StoreRow, TicketRow,
 };
 use syncd_engine::store::seal::SealKey;
 use syncd_engine::store::tables::Table;
@@ -200,7 +200,11 @@ fn every_row(disk: &Disk) {
     let mut sessions = Vec::new();
     for table in Table::ALL.into_iter().filter(|table| *table != Table::Plain) {
         let rows = store.range(table, Bound::Unbounded, Bound::Unbounded, usize::MAX).expect("readable");
-        assert!(!rows.is_empty() || table == Table::Pending, "table {} is empty", table.name());
+        assert!(
+            !rows.is_empty() || matches!(table, Table::Pending | Table::Conflicts),
+            "table {} is empty",
+            table.name()
+        );
         for (key, value) in rows {
             let again = match table {
                 Table::Plain => continue,
@@ -217,6 +221,7 @@ fn every_row(disk: &Disk) {
                 Table::Objects => canonical::<ObjectRow>(&value).0,
                 Table::Docs => canonical::<PartRow>(&value).0,
                 Table::Names => Vec::new(),
+                Table::Conflicts => canonical::<ConflictsRow>(&value).0,
                 Table::Pending => canonical::<PendingRow>(&value).0,
                 Table::Idempotency => canonical::<IdempotencyRow>(&value).0,
                 Table::Decisions => {
@@ -235,6 +240,7 @@ fn every_row(disk: &Disk) {
                 Table::Keys if key == b"store" => canonical::<StoreRow>(&value).0,
                 Table::Keys if key == b"genesis" => canonical::<Genesis>(&value).0,
                 Table::Keys if key.starts_with(b"address/") => canonical::<Vec<String>>(&value).0,
+                Table::Keys if key.starts_with(b"unsettled/") => canonical::<(u64, u64)>(&value).0,
                 Table::Keys => panic!("table keys has a row that docs/format.md does not know: {key:x?}"),
             };
             assert_eq!(again, value, "table {}, key {}", table.name(), hex::encode(key));
