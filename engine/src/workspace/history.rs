@@ -446,6 +446,11 @@ impl Engine {
                 "conflicted"
             }
             Some(row) if row.is_tombstoned() => "tombstoned",
+            Some(row) if row.open > 0 => {
+                because.push(format!("Edits made apart contradict each other in {} places.", row.open));
+                next.push("See all sides with `get`, and write there what is wanted.".to_owned());
+                "conflicted"
+            }
             _ if last.status != EntryState::Admitted => "blocked",
             _ => "clean",
         };

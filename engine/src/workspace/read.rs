@@ -197,7 +197,9 @@ impl Engine {
         } else if row.is_half_deleted() {
             conflicts.push(Competing { card: None, path: String::new(), values: vec![self.side(row)?] });
         }
-        conflicts.extend(self.contradictions(row)?);
+        for life in lives.iter().filter(|life| !life.is_tombstoned()) {
+            conflicts.extend(self.contradictions(life)?);
+        }
         let state = self.state_of(&lives);
         Ok(Some(ObjectView {
             object: object.clone(),

@@ -119,7 +119,7 @@ impl World {
     pub fn judge(&mut self) -> Held<Survival> {
         self.converged()?;
         let survival = self.survived()?;
-        self.stats.raced = survival.only_in_history;
+        self.stats.contested = survival.contested;
         self.history()?;
         let ledgers = self.verified()?;
         if !self.recorded.is_empty() {
@@ -159,10 +159,12 @@ impl World {
             let mut shown = BTreeMap::new();
             for object in &objects {
                 if let Some(view) = engine.get(&object.parse()?)? {
-                    let sides = view.conflicts.into_iter().flat_map(|c| c.values).map(|side| side.value);
+                    let competing: Vec<_> = view.conflicts.into_iter().flat_map(|c| c.values).collect();
+                    let sides = competing.iter().filter_map(|side| side.operation).collect();
                     let values =
-                        std::iter::once(view.value).chain(sides).filter(|value| !value.is_null()).collect();
-                    shown.insert(object.clone(), Shown { state: view.state, values });
+                        std::iter::once(view.value).chain(competing.into_iter().map(|side| side.value));
+                    let values = values.filter(|value| !value.is_null()).collect();
+                    shown.insert(object.clone(), Shown { state: view.state, values, sides });
                 }
             }
             survival = model

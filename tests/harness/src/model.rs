@@ -74,6 +74,8 @@ pub struct Shown {
     pub state: ObjectState,
     /// The value shown, unless the object was deleted, and every competing one.
     pub values: Vec<Value>,
+    /// Operations that are shown as sides of a contradiction.
+    pub sides: BTreeSet<OperationId>,
 }
 
 /// How intents survived.
@@ -83,8 +85,8 @@ pub struct Survival {
     pub visible: u64,
     /// Replaced or deleted by somebody who had seen it.
     pub superseded: u64,
-    /// Lost a race between concurrent writes of one key; in the history only, until there are cards for it.
-    pub only_in_history: u64,
+    /// One of several concurrent writes of one key, shown as a side of their contradiction.
+    pub contested: u64,
 }
 
 /// All that was acknowledged.
@@ -121,7 +123,7 @@ impl Model {
                 match fate(intent, &intents, view) {
                     Fate::Visible => survival.visible += 1,
                     Fate::Superseded => survival.superseded += 1,
-                    Fate::OnlyInHistory => survival.only_in_history += 1,
+                    Fate::Contested => survival.contested += 1,
                     Fate::Lost => lost.push(format!(
                         "LOST: {:?} of object {object} by device {} in {}; shown: {view:?}",
                         intent.what, intent.device, intent.operation
@@ -159,7 +161,7 @@ pub fn tokens(text: &str) -> Vec<String> {
 enum Fate {
     Visible,
     Superseded,
-    OnlyInHistory,
+    Contested,
     Lost,
 }
 
@@ -192,13 +194,12 @@ fn fate(intent: &Acked, all: &[&Acked], view: &Shown) -> Fate {
     if rivals.clone().any(|rival| had_seen(&rival)) {
         return Fate::Superseded;
     }
-    // Two concurrent writes to one key: Automerge shows one. Until cards exist the other one is required only to be
-    // in the history, which `checks::history` looks at for every acknowledged operation. With cards: it must be a
-    // side of an open card.
+    // Two concurrent writes to one key: Automerge shows one. The other must be shown as contradicting it.
     let concurrent = |rival: &&Acked| {
         !rival.change.is_some_and(|change| intent.seen.contains(&change)) && !had_seen(&rival)
     };
-    if rivals.any(concurrent) { Fate::OnlyInHistory } else { Fate::Lost }
+    let is_shown = view.sides.contains(&intent.operation);
+    if rivals.any(concurrent) && is_shown { Fate::Contested } else { Fate::Lost }
 }
 
 fn is_visible(what: &What, value: &Value) -> bool {
@@ -258,7 +259,17 @@ mod tests {
     }
 
     fn judged(intents: Vec<Acked>, state: ObjectState, value: Value) -> Result<Survival, Vec<String>> {
-        let shown = BTreeMap::from([("o".to_owned(), Shown { state, values: vec![value] })]);
+        contested(intents, state, value, &[])
+    }
+
+    fn contested(
+        intents: Vec<Acked>,
+        state: ObjectState,
+        value: Value,
+        sides: &[u8],
+    ) -> Result<Survival, Vec<String>> {
+        let sides = sides.iter().map(|n| OperationId([*n; 16])).collect();
+        let shown = BTreeMap::from([("o".to_owned(), Shown { state, values: vec![value], sides })]);
         Model { acked: intents }.survival(&shown)
     }
 
@@ -269,9 +280,12 @@ mod tests {
         let value = json!({"born": "<p>", "k0": "<b>", "count": 0});
         let clean = |intents| judged(intents, ObjectState::Clean, value.clone());
         let later = clean(vec![put(), set("<a>", 2, &[1]), set("<b>", 3, &[1, 2])]).expect("superseded");
-        assert_eq!((later.visible, later.superseded, later.only_in_history), (2, 1, 0));
-        let raced = clean(vec![put(), set("<a>", 2, &[1]), set("<b>", 3, &[1])]).expect("raced");
-        assert_eq!((raced.visible, raced.superseded, raced.only_in_history), (2, 0, 1));
+        assert_eq!((later.visible, later.superseded, later.contested), (2, 1, 0));
+        let raced = || vec![put(), set("<a>", 2, &[1]), set("<b>", 3, &[1])];
+        let shown =
+            contested(raced(), ObjectState::Conflicted, value.clone(), &[2, 3]).expect("both are shown");
+        assert_eq!((shown.visible, shown.superseded, shown.contested), (2, 0, 1));
+        assert!(clean(raced()).is_err(), "one of them is nowhere to be seen");
         // The one that had seen the other is the one that is gone.
         assert!(clean(vec![put(), set("<a>", 2, &[1, 3]), set("<b>", 3, &[1])]).is_err());
         assert!(clean(vec![put(), set("<b>", 3, &[1]), acked(What::Insert("<t>".into()), 4, &[1])]).is_err());

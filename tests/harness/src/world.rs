@@ -76,8 +76,8 @@ pub struct Stats {
     pub repeated: u64,
     /// Sessions that one side closed.
     pub closed: u64,
-    /// Only-in-history losers of races.
-    pub raced: u64,
+    /// Concurrent writes that are shown as sides of a contradiction.
+    pub contested: u64,
 }
 
 /// Everything there is.
