@@ -116,6 +116,8 @@ fn furnished_twice() -> (Disk, Disk) {
     ada.use_ticket(&ticket.name(), bob.device(), at(311)).expect("used");
     merge_patch(&mut ada, "n3", json!({"later": 1}), at(311));
     merge_patch(&mut bob, "n2", json!({"bob": 1}), at(311));
+    merge_patch(&mut ada, "n4", json!({"n": "hers"}), at(311));
+    merge_patch(&mut bob, "n4", json!({"n": "his"}), at(311));
     put(&mut bob, "b0", json!({"bob": 2}), at(312));
     sync(&mut bob, &mut ada, at(320));
     let mut needy = hand.birth("h1", json!({}));

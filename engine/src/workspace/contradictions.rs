@@ -71,6 +71,17 @@ impl Engine {
         Ok(stored.into_iter().flat_map(|row| row.conflicts).filter_map(of_row).collect())
     }
 
+    /// Whether what is kept of an object's contradictions is what its document says: found anew, from nothing.
+    pub(super) fn keeps_contradictions(&self, row: &ObjectRow, doc: &Automerge) -> Result<bool, StoreError> {
+        let stored: Option<ConflictsRow> = rows::read(&self.store, Table::Conflicts, &row_key(row))?;
+        if row.conflicts == 0 {
+            return Ok(stored.is_none());
+        }
+        let all: Vec<Digest> = doc.get_changes_meta(&[]).iter().map(|change| Digest(change.hash.0)).collect();
+        let found = conflict::update(doc, &BTreeSet::new(), &all).unwrap_or_default();
+        Ok(found.len() == row.conflicts as usize && self.stored_contradictions(row)? == found)
+    }
+
     /// What contradicts in one life of an object, with every side and who said it.
     pub(super) fn contradictions(&mut self, row: &ObjectRow) -> Result<Vec<Competing>, StoreError> {
         if row.open == 0 {

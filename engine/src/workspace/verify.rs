@@ -284,6 +284,13 @@ impl Engine {
                             format!("{missing} admitted changes are missing from its document"),
                         );
                     }
+                    match self.keeps_contradictions(&row, &document) {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            walk.violation(&place, "its document contradicts itself elsewhere than is noted");
+                        }
+                        Err(error) => walk.violation(&place, error.to_string()),
+                    }
                 }
                 Err(error) => walk.violation(&place, error.to_string()),
             }
