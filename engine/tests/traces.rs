@@ -291,11 +291,11 @@ mod generated {
     }
 
     /// One replacement, applied to the document.
-    fn patch(doc: &mut AutoCommit, text: &ObjId, agent: usize, random: &mut Random) -> Patch {
+    fn patch(doc: &mut AutoCommit, text: &ObjId, agent: usize, deletes: bool, random: &mut Random) -> Patch {
         let content: Vec<char> = doc.text(text).expect("a text").chars().collect();
         let is_mark = |at: usize| content.get(at).is_none_or(|c| MARKS.contains(c));
-        let somewhere = random.below(content.len());
-        if random.below(4) == 0 && !is_mark(somewhere) {
+        let mut anywhere = content.iter().map(|_| random.below(content.len()));
+        if let (true, Some(somewhere)) = (deletes, anywhere.find(|at| !is_mark(*at))) {
             let del = (1..=3).take_while(|n| !is_mark(somewhere + n - 1)).last().unwrap_or(1);
             doc.splice_text(text, somewhere, del as isize, "").expect("deleted");
             return (somewhere, del, String::new());
@@ -337,7 +337,10 @@ mod generated {
                 known[agent].dedup();
             }
             let count = 1 + random.below(3);
-            let patches = (0..count).map(|_| patch(&mut docs[agent], &text, agent, &mut random)).collect();
+            // Typing here and deleting there at once would look like rewriting, which somebody must judge.
+            let deletes = random.below(4) == 0;
+            let patches =
+                (0..count).map(|_| patch(&mut docs[agent], &text, agent, deletes, &mut random)).collect();
             docs[agent].commit();
             txns.push(Txn {
                 agent,
