@@ -149,7 +149,7 @@ pub fn update(
         }
         let found = detect(doc, &window);
         sides = found.iter().flat_map(|conflict| conflict.sides.iter().cloned()).collect();
-        if sides.iter().all(|side| focus.contains(&side.change)) {
+        if window.is_closed() || sides.iter().all(|side| focus.contains(&side.change)) {
             let names: BTreeSet<&OpName> = sides.iter().map(|side| &side.operation).collect();
             after.retain(|old| {
                 let is_part = old.sides.iter().any(|side| names.contains(&side.operation));

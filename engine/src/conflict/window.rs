@@ -36,6 +36,7 @@ pub struct TooWide {
 pub struct Window {
     changes: Vec<Known>,
     operations: Vec<Operation>,
+    is_closed: bool,
 }
 
 impl Window {
@@ -57,7 +58,14 @@ impl Window {
         let known = clocks(&changes, &arrived)?;
         let operations =
             changes.iter().enumerate().flat_map(|(index, change)| operations(change, index)).collect();
-        Ok(Self { changes: known, operations })
+        let is_closed = is_closed(&changes);
+        Ok(Self { changes: known, operations, is_closed })
+    }
+
+    /// Whether all of its changes knew all that is outside of it, so that nothing outside is concurrent with any.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// All operations, in causal order.
@@ -119,6 +127,15 @@ pub fn is_linear(doc: &Automerge, arrived: &[Digest]) -> bool {
             heads = vec![change.hash];
             follows
         })
+}
+
+/// Whether all changes that build on something outside build on the same.
+fn is_closed(changes: &[Change]) -> bool {
+    let inside: HashSet<ChangeHash> = changes.iter().map(Change::hash).collect();
+    let outside = |change: &&Change| change.deps().iter().any(|dep| !inside.contains(dep));
+    let mut first = changes.iter().filter(outside).map(Change::deps);
+    let Some(deps) = first.next() else { return true };
+    deps.iter().all(|dep| !inside.contains(dep)) && first.all(|other| other == deps)
 }
 
 fn clocks(changes: &[Change], arrived: &HashSet<ChangeHash>) -> Result<Vec<Known>, TooWide> {
