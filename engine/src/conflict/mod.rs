@@ -121,7 +121,7 @@ impl Conflict {
 /// whatever they cause. A conflict that they end, or make another of, is not among them.
 ///
 /// `doc` holds the changes. Costs what the changes are and what is concurrent with them and with the conflicts they
-/// touch; nothing when all of it is one line of work.
+/// touch; next to nothing when all of it is one line of work and nothing contradicted before.
 ///
 /// # Errors
 /// When more was done apart than can be compared.

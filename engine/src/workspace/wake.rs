@@ -46,8 +46,7 @@ impl Engine {
         }
     }
 
-    /// Waiting entries whose wait may be over: those of touched objects, and all when governance or requirements
-    /// moved.
+    /// Waiting entries whose wait may be over: those that named something which the last round let in.
     pub(super) fn retries(
         &mut self,
         stage: &mut Stage,
