@@ -525,12 +525,18 @@ fn a_tombstone_waits_for_what_it_deletes() {
     let now = door.now();
     let heads = merge_patch(&mut door.bob, "n1", json!({"last": "words"}), now).heads;
     let about = subject(&door.ada, "n1");
-    let early =
-        door.hand.record(EntryKind::TOMBSTONE, Some(about.clone()), &cbor::encode(&Tombstone { heads }));
-    let never = cbor::encode(&Tombstone { heads: vec![Digest([3; 32])] });
+    let early = door.hand.record(
+        EntryKind::TOMBSTONE,
+        Some(about.clone()),
+        &cbor::encode(&Tombstone { heads, keeps: None }),
+    );
+    let never = cbor::encode(&Tombstone { heads: vec![Digest([3; 32])], keeps: None });
     let never = door.hand.record(EntryKind::TOMBSTONE, Some(subject(&door.ada, "n2")), &never);
-    let nothing =
-        door.hand.record(EntryKind::TOMBSTONE, Some(about), &cbor::encode(&Tombstone { heads: Vec::new() }));
+    let nothing = door.hand.record(
+        EntryKind::TOMBSTONE,
+        Some(about),
+        &cbor::encode(&Tombstone { heads: Vec::new(), keeps: None }),
+    );
     door.takes(&[early, never], &[EntryState::Held; 2]);
     assert_eq!(value(&mut door.ada, "n1"), json!({"title": "first"}));
     let log = door.bob.own_log();
@@ -564,7 +570,7 @@ fn one_device_does_not_fill_the_workspace_with_epochs() {
 #[test]
 fn a_delete_by_an_honest_device_still_works_beside_all_that() {
     let mut door = Door::new().with_session();
-    let held = Tombstone { heads: vec![Digest([3; 32])] };
+    let held = Tombstone { heads: vec![Digest([3; 32])], keeps: None };
     let held = door.hand.record(EntryKind::TOMBSTONE, Some(subject(&door.ada, "n1")), &cbor::encode(&held));
     door.takes(&[held], &[EntryState::Held]);
     let now = door.now();

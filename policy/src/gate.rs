@@ -241,6 +241,7 @@ pub(crate) fn owner_may_replace(text: &str) -> Result<bool, PolicyError> {
         base: Base::NotNeeded,
         touches_dangerous: false,
         weakens: false,
+        argued: false,
     };
     let normal = policies.local.vocabulary.reduce(&request);
     Ok(policies.local.decide(&normal).verdict == Verdict::Allow)

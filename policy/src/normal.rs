@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use syncd_schema::DeviceId;
 
 /// All context attributes but `size`, `changed` and `fields`.
-pub(crate) const ATTRIBUTES: [&str; 11] = [
+pub(crate) const ATTRIBUTES: [&str; 12] = [
     "role",
     "targetRole",
     "origin",
@@ -22,6 +22,7 @@ pub(crate) const ATTRIBUTES: [&str; 11] = [
     "base",
     "dangerous",
     "weakens",
+    "argued",
     "device",
     "collection",
 ];
@@ -54,12 +55,17 @@ pub(crate) struct Normal {
     words: [u8; 7],
     dangerous: Option<bool>,
     weakens: Option<bool>,
+    argued: Option<bool>,
     size: Option<i64>,
     changed: Vec<String>,
     fields: Vec<String>,
 }
 
 impl Normal {
+    const fn flags(&self) -> [(&'static str, Option<bool>); 3] {
+        [("dangerous", self.dangerous), ("weakens", self.weakens), ("argued", self.argued)]
+    }
+
     /// Whether the cache takes it as a key.
     pub(crate) fn is_small(&self) -> bool {
         self.changed.len() + self.fields.len() <= CACHED_PATHS
@@ -146,8 +152,20 @@ impl Vocabulary {
 
     /// Reduces a request.
     pub(crate) fn reduce(&self, request: &Request<'_>) -> Normal {
-        let [role, target, origin, class, scope, strategy, base, dangerous, weakens, device, collection] =
-            self.reads;
+        let [
+            role,
+            target,
+            origin,
+            class,
+            scope,
+            strategy,
+            base,
+            dangerous,
+            weakens,
+            argued,
+            device,
+            collection,
+        ] = self.reads;
         let word = |read: bool, index: u8| if read { index } else { UNSEEN };
         let kind = request::kind_index(request.actor.kind);
         let resource = request.action.resource(request.object.is_some());
@@ -176,6 +194,7 @@ impl Vocabulary {
             ],
             dangerous: dangerous.then_some(request.touches_dangerous),
             weakens: weakens.then_some(request.weakens),
+            argued: argued.then_some(request.argued),
             size: stand_in(&self.seen.size, request.size),
             changed: paths(&self.seen.changed, request.changed, with_ancestors, is_within),
             fields: paths(&self.seen.fields, request.changed, first_steps, |path, field| {
@@ -204,7 +223,7 @@ impl Vocabulary {
                 pairs.push(((*name).to_owned(), word.clone()));
             }
         }
-        for (name, flag) in [("dangerous", normal.dangerous), ("weakens", normal.weakens)] {
+        for (name, flag) in normal.flags() {
             pairs.extend(flag.map(|flag| (name.to_owned(), RestrictedExpression::new_bool(flag))));
         }
         let [.., reads_device, reads_collection] = self.reads;
@@ -250,7 +269,7 @@ impl Vocabulary {
                 put(name, (*word).to_owned());
             }
         }
-        for (name, flag) in [("dangerous", normal.dangerous), ("weakens", normal.weakens)] {
+        for (name, flag) in normal.flags() {
             if let Some(flag) = flag {
                 put(name, flag.to_string());
             }

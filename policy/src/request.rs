@@ -165,6 +165,8 @@ pub struct Request<'a> {
     pub touches_dangerous: bool,
     /// Whether it takes away a protection: a weaker bundle, class or scope, an owner's role.
     pub weakens: bool,
+    /// Of a resolution, whether machines have decided about the same again and again: now a person must.
+    pub argued: bool,
 }
 
 /// The words of each closed set, in the order of their numbers in [`crate::seen`].

@@ -132,7 +132,7 @@ fn full(ask: &Ask, schema: &Schema) -> cedar_policy::Request {
         "class": entity("Class", &word(ask.class)), "scope": entity("Scope", &word(ask.scope)),
         "strategy": entity("Strategy", &word(ask.strategy)), "base": entity("Base", ask.base.word()),
         "changed": changed, "fields": fields, "size": i64::try_from(ask.size).unwrap_or(i64::MAX),
-        "dangerous": ask.dangerous, "weakens": ask.weakens,
+        "dangerous": ask.dangerous, "weakens": ask.weakens, "argued": ask.argued,
     });
     let uid = |kind: &str, id: &str| cedar_policy::EntityUid::from_json(entity(kind, id)).expect("an entity");
     let action = uid("Action", ask.action.word());

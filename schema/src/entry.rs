@@ -34,6 +34,10 @@ impl EntryKind {
     pub const EDIT: Self = Self(16);
     /// An object is deleted.
     pub const TOMBSTONE: Self = Self(17);
+    /// A decision about what contradicts: an Automerge change that is a pure function of what it decides.
+    pub const RESOLUTION: Self = Self(18);
+    /// An Automerge change that its author may only propose: kept, and in no document before somebody accepts it.
+    pub const PROPOSAL: Self = Self(19);
     /// A checkpoint somebody asked for.
     pub const CHECKPOINT: Self = Self(32);
 
@@ -43,11 +47,18 @@ impl EntryKind {
         matches!(self, Self::GENESIS | Self::MEMBER | Self::BUNDLE | Self::MANIFEST)
     }
 
+    /// Whether the payload is an Automerge change, and its digest that change's hash.
+    #[must_use]
+    pub const fn is_change(self) -> bool {
+        matches!(self, Self::EDIT | Self::RESOLUTION | Self::PROPOSAL)
+    }
+
     /// Whether this code knows what the entry means.
     #[must_use]
     pub const fn is_known(self) -> bool {
         self.is_governance()
-            || matches!(self, Self::SESSION | Self::EDIT | Self::TOMBSTONE | Self::CHECKPOINT)
+            || self.is_change()
+            || matches!(self, Self::SESSION | Self::TOMBSTONE | Self::CHECKPOINT)
     }
 
     /// A word for people.
@@ -62,6 +73,8 @@ impl EntryKind {
             Self::SESSION => "session",
             Self::EDIT => "edit",
             Self::TOMBSTONE => "tombstone",
+            Self::RESOLUTION => "resolution",
+            Self::PROPOSAL => "proposal",
             Self::CHECKPOINT => "checkpoint",
             _ => "unknown",
         }
@@ -126,7 +139,7 @@ pub struct Entry {
     /// Whether running it again is harmless in the caller's judgement.
     #[n(7)]
     pub replay_safe: bool,
-    /// Of an edit, the Automerge change hash over the uncompressed chunk; else SHA-256 of the payload.
+    /// Of a change, the Automerge change hash over the uncompressed chunk; else SHA-256 of the payload.
     #[n(8)]
     pub payload_digest: Digest,
     /// Length of the payload in bytes.
@@ -144,6 +157,9 @@ pub struct Entry {
     /// The document heads the author says the edit was based on, where the caller named them.
     #[n(13)]
     pub base: Option<Vec<Digest>>,
+    /// What the author says about it: why a decision was made, from which object a new one was forked.
+    #[n(14)]
+    pub note: Option<String>,
 }
 
 impl Entry {
@@ -185,13 +201,16 @@ impl Entry {
         if self.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > limits::ID_BYTES) {
             return invalid("an idempotency key has 1 to 128 bytes");
         }
-        let limit = if self.kind == EntryKind::EDIT { limits::CHANGE_BYTES } else { limits::RECORD_BYTES };
+        if self.note.as_ref().is_some_and(|note| note.is_empty() || note.len() > limits::ENTRY_NOTE_BYTES) {
+            return invalid("a note has 1 to 1,024 bytes");
+        }
+        let limit = if self.kind.is_change() { limits::CHANGE_BYTES } else { limits::RECORD_BYTES };
         if self.payload_len as usize > limit {
             return invalid("payload too large");
         }
-        let about_object = matches!(self.kind, EntryKind::EDIT | EntryKind::TOMBSTONE);
+        let about_object = self.kind.is_change() || self.kind == EntryKind::TOMBSTONE;
         if self.kind.is_known() && about_object != self.subject.is_some() {
-            return invalid("edits and tombstones have a subject, other kinds have none");
+            return invalid("changes and tombstones have a subject, other kinds have none");
         }
         Ok(())
     }
@@ -211,4 +230,7 @@ pub struct Tombstone {
     /// The document heads at the time: edits that are not among their ancestors survive it.
     #[n(0)]
     pub heads: Vec<Digest>,
+    /// The life of the object that stays instead, where it had several and somebody chose.
+    #[n(1)]
+    pub keeps: Option<Incarnation>,
 }

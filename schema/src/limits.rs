@@ -29,6 +29,8 @@ pub const CONTROL_BYTES: usize = 512 << 10;
 pub const LOG_FRAME_BYTES: usize = SEGMENT_SEALED_BYTES + (16 << 10);
 /// Object and idempotency ids, collection names, actor ids.
 pub const ID_BYTES: usize = 128;
+/// What the author of an entry says about it: a sentence or two.
+pub const ENTRY_NOTE_BYTES: usize = 1 << 10;
 /// A path inside an object.
 pub const PATH_BYTES: usize = 1 << 10;
 /// Nesting of JSON values and of containers in a document: deeper ones overflow the stack on reading.

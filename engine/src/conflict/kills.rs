@@ -41,7 +41,11 @@ pub(super) fn conflicts(doc: &Automerge, window: &Window) -> Vec<Conflict> {
             }
             let apart: Vec<usize> = writes
                 .iter()
-                .filter(|index| of(index).is_some_and(|write| window.are_concurrent(write, edit)))
+                .filter(|index| {
+                    of(index).is_some_and(|write| {
+                        window.are_concurrent(write, edit) && !window.is_settled(&write.slot, write, edit)
+                    })
+                })
                 .copied()
                 .collect();
             if !apart.is_empty() {

@@ -9,6 +9,8 @@
 //! - `slots`: several last writes on one key or list item: put and put, put and delete, two containers made at once.
 //! - `kills`: work inside a container, or on a counter, that somebody else deleted or replaced meanwhile.
 //! - `texts`: stretches of text that two sides rewrote.
+//! - `resolution`: changes that decide about one of these, and are known by what they say.
+//! - `sides` and `decide`: what there is to choose from, and the change that a choice is.
 //!
 //! The set of conflicts is a pure function of the set of operations: no clock, no order of arrival, no name of a
 //! device enters, and so every device with the same entries finds the same ones, ids included. Concurrency alone is no
@@ -17,16 +19,25 @@
 //!
 //! This module knows no store, no policy and no field rules: what becomes a card is decided by its caller.
 
+mod decide;
 mod describe;
 mod kills;
 mod operation;
+mod resolution;
+mod sides;
 mod slots;
 mod texts;
 mod window;
 
-pub use describe::{pointer, steps, values};
+pub(crate) use decide::write;
+pub use decide::{Answer, decide, generation, settlement_of};
+pub use describe::{pointer, steps};
 use operation::{Action, Operation};
 pub use operation::{Key, OpName, Slot};
+pub use resolution::{
+    Choice, DELETION_HEADS, NotAChoice, Question, Settlement, actor as resolution_actor, place_name,
+};
+pub use sides::{Alternative, Keep, alternatives, writes_over};
 pub use window::TooWide;
 use window::Window;
 
@@ -174,11 +185,14 @@ struct Touch<'w> {
     replaced: HashSet<&'w OpName>,
     /// Containers in which something was done, with those around them.
     worked_in: HashSet<OpName>,
+    /// Places about which somebody decided.
+    settled: HashSet<Digest>,
 }
 
 impl<'w> Touch<'w> {
     fn new(doc: &Automerge, window: &'w Window) -> Self {
-        let mut touch = Self { written: HashSet::new(), replaced: HashSet::new(), worked_in: HashSet::new() };
+        let (written, replaced, worked_in) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let mut touch = Self { written, replaced, worked_in, settled: window.newly_settled().collect() };
         let mut seen: HashSet<&Option<OpName>> = HashSet::new();
         for operation in window.operations().iter().filter(|operation| window.is_new(operation)) {
             if operation.is_write() {
@@ -195,6 +209,8 @@ impl<'w> Touch<'w> {
     fn concerns(&self, conflict: &Conflict) -> bool {
         let is_hit =
             |side: &Side| self.replaced.contains(&side.operation) || self.worked_in.contains(&side.operation);
-        self.written.contains(&conflict.place) || conflict.sides.iter().any(is_hit)
+        self.written.contains(&conflict.place)
+            || conflict.sides.iter().any(is_hit)
+            || !self.settled.is_empty() && self.settled.contains(&place_name(&conflict.place))
     }
 }

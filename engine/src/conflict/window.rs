@@ -1,7 +1,8 @@
 //! The changes that arrive, those that they were made without, and who knew of whom among them.
 
 use super::Side;
-use super::operation::{Operation, operations};
+use super::operation::{Operation, Slot, operations};
+use super::resolution::{Question, Settlement, place_name};
 use automerge::{Automerge, Change, ChangeHash};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use syncd_schema::Digest;
@@ -37,6 +38,8 @@ pub struct Window {
     changes: Vec<Known>,
     operations: Vec<Operation>,
     is_closed: bool,
+    /// Places that resolutions among the changes are about, and which changes these are.
+    settled: HashMap<Digest, Vec<usize>>,
 }
 
 impl Window {
@@ -59,7 +62,40 @@ impl Window {
         let operations =
             changes.iter().enumerate().flat_map(|(index, change)| operations(change, index)).collect();
         let is_closed = is_closed(&changes);
-        Ok(Self { changes: known, operations, is_closed })
+        let mut settled: HashMap<Digest, Vec<usize>> = HashMap::new();
+        for (index, change) in changes.iter().enumerate() {
+            if let Some(Question::Place(place)) =
+                Settlement::of_change(change).map(|settled| settled.question)
+            {
+                settled.entry(place).or_default().push(index);
+            }
+        }
+        Ok(Self { changes: known, operations, is_closed, settled })
+    }
+
+    /// Places that resolutions which arrived are about.
+    pub(super) fn newly_settled(&self) -> impl Iterator<Item = Digest> {
+        let is_new = |index: &usize| self.changes.get(*index).is_some_and(|change| change.is_new);
+        self.settled.iter().filter(move |(_, by)| by.iter().any(is_new)).map(|(place, _)| *place)
+    }
+
+    /// Whether somebody who knew of both operations has decided what is to be in this place.
+    #[must_use]
+    pub fn is_settled(&self, place: &Slot, one: &Operation, other: &Operation) -> bool {
+        if self.settled.is_empty() {
+            return false;
+        }
+        let by = self.settled.get(&place_name(place)).into_iter().flatten();
+        let mut by = by.filter_map(|index| self.changes.get(*index));
+        by.any(|decision| {
+            let knew = |operation: &Operation| {
+                self.changes.get(operation.change).is_some_and(|change| {
+                    change.hash != decision.hash
+                        && decision.clock.get(change.actor).is_some_and(|seq| *seq >= change.seq)
+                })
+            };
+            knew(one) && knew(other)
+        })
     }
 
     /// Whether all of its changes knew all that is outside of it, so that nothing outside is concurrent with any.
@@ -97,6 +133,23 @@ impl Window {
     #[must_use]
     pub fn are_concurrent(&self, one: &Operation, other: &Operation) -> bool {
         one.name != other.name && !self.knew(one, other) && !self.knew(other, one)
+    }
+
+    /// Changes of the window in lines of work, each in causal order: whatever was made with knowledge of another is in
+    /// the line of that.
+    pub(super) fn lines(&self, of: &BTreeSet<Digest>) -> Vec<Vec<Digest>> {
+        let mut lines: Vec<Vec<&Known>> = Vec::new();
+        for change in self.changes.iter().filter(|change| of.contains(&change.hash)) {
+            let knew =
+                |earlier: &&Known| change.clock.get(earlier.actor).is_some_and(|seq| *seq >= earlier.seq);
+            let (mut line, others): (Vec<_>, Vec<_>) =
+                lines.into_iter().partition(|line| line.iter().any(|earlier| knew(earlier)));
+            lines = others;
+            let mut joined: Vec<&Known> = line.drain(..).flatten().collect();
+            joined.push(change);
+            lines.push(joined);
+        }
+        lines.into_iter().map(|line| line.into_iter().map(|change| change.hash).collect()).collect()
     }
 
     pub(super) fn side(&self, operation: usize) -> Option<Side> {

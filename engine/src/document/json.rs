@@ -6,7 +6,8 @@
 use super::error::{EditError, kind_of};
 use super::pointer;
 use automerge::{
-    Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, ScalarValueRef, Value as Entry, ValueRef,
+    Automerge, ChangeHash, ObjId, ObjType, Prop, ROOT, ReadDoc, ScalarValue, ScalarValueRef, Value as Entry,
+    ValueRef,
 };
 use serde_json::{Map, Number, Value};
 use syncd_schema::limits;
@@ -39,6 +40,52 @@ pub fn read_at(doc: &Automerge, path: &str) -> Result<Option<Value>, EditError> 
         }
     }
     Ok(Some(read(doc)))
+}
+
+/// The value at a JSON Pointer as it was at earlier heads, if there was one.
+#[must_use]
+pub fn read_at_heads(doc: &Automerge, path: &str, heads: &[ChangeHash]) -> Option<Value> {
+    let mut here = (ROOT, ObjType::Map);
+    let mut entry: Option<(Entry<'_>, ObjId)> = None;
+    for step in pointer::parse(path).ok()? {
+        let prop = match here.1 {
+            ObjType::Map | ObjType::Table => Prop::Map(step.into()),
+            ObjType::List => Prop::Seq(pointer::index(&step, doc.length_at(&here.0, heads))?),
+            ObjType::Text => return None,
+        };
+        let found = doc.get_at(&here.0, prop, heads).ok().flatten()?;
+        if let Entry::Object(kind) = &found.0 {
+            here = (found.1.clone(), *kind);
+        } else {
+            here.1 = ObjType::Text;
+        }
+        entry = Some(found);
+    }
+    match entry {
+        Some((Entry::Scalar(scalar), _)) => Some(self::scalar(&scalar)),
+        _ => Some(read_past(doc, &here.0, here.1, heads, limits::JSON_DEPTH)),
+    }
+}
+
+fn read_past(doc: &Automerge, id: &ObjId, kind: ObjType, heads: &[ChangeHash], depth: usize) -> Value {
+    if kind == ObjType::Text {
+        return Value::String(doc.text_at(id, heads).unwrap_or_default());
+    }
+    let Some(below) = depth.checked_sub(1) else { return Value::Null };
+    let value = |value: &ValueRef<'_>, id: ObjId| match value {
+        ValueRef::Object(kind) => read_past(doc, &id, *kind, heads, below),
+        ValueRef::Scalar(scalar) => scalar_json(scalar),
+    };
+    match kind {
+        ObjType::List => {
+            Value::Array(doc.list_range_at(id, .., heads).map(|item| value(&item.value, item.id())).collect())
+        }
+        _ => Value::Object(
+            doc.map_range_at(id, .., heads)
+                .map(|item| (item.key.to_string(), value(&item.value, item.id())))
+                .collect(),
+        ),
+    }
 }
 
 /// The winning value at one step below a container; nothing for a step that does not fit the container.

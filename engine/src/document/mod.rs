@@ -10,17 +10,17 @@ pub mod edit;
 mod error;
 pub mod json;
 mod merge;
-mod node;
+pub(crate) mod node;
 mod patch;
 pub mod pointer;
 mod steps;
 mod text;
-mod writer;
+pub(crate) mod writer;
 
 pub use birth::{Birth, birth};
 pub use edit::{Edit, apply};
 pub use error::EditError;
-pub use json::{read, read_at, read_object, scalar};
+pub use json::{read, read_at, read_at_heads, read_object, scalar};
 pub use steps::{operations, text_start, text_steps};
 
 use automerge::{Automerge, AutomergeError, Change, ChangeHash, LoadOptions, ReadDoc, TextEncoding};
@@ -45,7 +45,7 @@ impl EncodedChange {
         Some(Self { hash: Digest(hash.0), bytes: change.raw_bytes().to_vec() })
     }
 
-    fn check_size(&self) -> Result<(), EditError> {
+    pub(crate) fn check_size(&self) -> Result<(), EditError> {
         if self.bytes.len() > limits::CHANGE_BYTES {
             return Err(EditError::TooManyBytes { found: self.bytes.len() });
         }
@@ -145,6 +145,25 @@ pub fn heads(doc: &Automerge) -> Vec<Digest> {
     let mut heads: Vec<Digest> = doc.get_heads().iter().map(|hash| Digest(hash.0)).collect();
     heads.sort_unstable();
     heads
+}
+
+/// Joins a change that this device made, or made anew, to a document that has what it builds on.
+///
+/// # Errors
+/// When it does not fit.
+pub fn join(doc: &mut Automerge, change: &EncodedChange) -> Result<(), EditError> {
+    let change = Change::try_from(change.bytes.as_slice()).map_err(|_| EditError::Lost)?;
+    Ok(doc.apply_changes([change])?)
+}
+
+/// What a document would say with one more change of this device.
+///
+/// # Errors
+/// When the change does not fit.
+pub fn value_with(doc: &Automerge, change: &EncodedChange) -> Result<serde_json::Value, EditError> {
+    let mut copy = doc.clone();
+    join(&mut copy, change)?;
+    Ok(read(&copy))
 }
 
 /// Whether a document has a change.

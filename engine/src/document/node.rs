@@ -126,7 +126,13 @@ impl Node {
         depth: usize,
     ) -> Result<Self, EditError> {
         let kind = match entry {
-            Entry::Scalar(scalar) => return Ok(Self::Scalar(scalar.as_ref().clone())),
+            // A counter is written as it stands: what it began with would lose the counting.
+            Entry::Scalar(scalar) => {
+                return Ok(Self::Scalar(match scalar.as_ref() {
+                    ScalarValue::Counter(counter) => ScalarValue::counter(i64::from(counter)),
+                    other => other.clone(),
+                }));
+            }
             Entry::Object(ObjType::Text) => return Ok(Self::Text(doc.text(id)?)),
             Entry::Object(kind) => *kind,
         };

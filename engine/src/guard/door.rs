@@ -29,6 +29,7 @@ pub struct Door<B> {
 struct Offered<B> {
     bytes: B,
     expected: Digest,
+    is_resolution: bool,
     outcome: Outcome,
     /// How much of what it missed when it was judged has not come since.
     missing: usize,
@@ -44,7 +45,23 @@ impl<B: AsRef<[u8]>> Door<B> {
     /// Offers a change with the digest that its signed entry names. Returns what can be applied now and could not
     /// before: nothing, the change, or with it those that waited for it.
     pub fn offer(&mut self, doc: Option<&Automerge>, bytes: B, expected: Digest) -> Vec<Digest> {
-        self.offered.push(Offered { bytes, expected, outcome: Outcome::Present, missing: 0 });
+        self.take(doc, bytes, expected, false)
+    }
+
+    /// As [`Door::offer`], for a change that must be a resolution: its actor follows from its content, and it counts
+    /// the resolutions before it as they are.
+    pub fn offer_resolution(&mut self, doc: Option<&Automerge>, bytes: B, expected: Digest) -> Vec<Digest> {
+        self.take(doc, bytes, expected, true)
+    }
+
+    fn take(
+        &mut self,
+        doc: Option<&Automerge>,
+        bytes: B,
+        expected: Digest,
+        is_resolution: bool,
+    ) -> Vec<Digest> {
+        self.offered.push(Offered { bytes, expected, is_resolution, outcome: Outcome::Present, missing: 0 });
         let mut next = vec![self.offered.len() - 1];
         let mut ready = Vec::new();
         while let Some(index) = next.pop() {
@@ -71,8 +88,9 @@ impl<B: AsRef<[u8]>> Door<B> {
         let expected: Vec<Digest> = self.offered.iter().map(|offered| offered.expected).collect();
         let (changes, mut outcomes): (Vec<B>, Vec<Outcome>) =
             self.offered.into_iter().map(|offered| (offered.bytes, offered.outcome)).unzip();
-        let with_bytes = |Candidate { index, hash, deps, .. }| {
-            changes.get(index).map(|bytes: &B| Candidate { index, bytes: bytes.as_ref(), hash, deps })
+        let with_bytes = |Candidate { index, hash, deps, is_resolution, .. }| {
+            let bytes = changes.get(index).map(AsRef::as_ref)?;
+            Some(Candidate { index, bytes, hash, deps, is_resolution })
         };
         let candidates: Vec<Candidate<&[u8]>> = self.ready.into_iter().filter_map(with_bytes).collect();
         let before = doc;
@@ -103,7 +121,8 @@ impl<B: AsRef<[u8]>> Door<B> {
         offered.outcome = match judge(doc, &self.batch, offered.bytes.as_ref(), offered.expected) {
             Ok((Verdict::Ready, scanned)) => {
                 self.batch.add(&scanned);
-                self.ready.push(Candidate { index, bytes: (), hash: scanned.hash, deps: scanned.deps });
+                let (hash, deps, is_resolution) = (scanned.hash, scanned.deps, offered.is_resolution);
+                self.ready.push(Candidate { index, bytes: (), hash, deps, is_resolution });
                 Outcome::Applied
             }
             Ok((Verdict::Present, _)) => Outcome::Present,

@@ -28,6 +28,7 @@ mod trial;
 
 pub use door::Door;
 pub use refused::{Place, Reason, Refused};
+pub(crate) use scan::message;
 pub use scan::{Scanned, scan};
 
 use automerge::Automerge;

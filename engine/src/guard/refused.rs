@@ -109,6 +109,8 @@ pub enum Reason {
     },
     /// The document gives other bytes back than came in, and would not be loadable.
     NotRebuilt,
+    /// It is to be a resolution, and its actor, number or count does not follow from its content.
+    NotItsContent,
     /// The document with this change in it cannot be saved and loaded.
     NotReloadable,
 }
@@ -201,6 +203,9 @@ impl fmt::Display for Reason {
             Self::Undecodable => f.write_str("the document library cannot read the change"),
             Self::Inapplicable => f.write_str("the document library cannot apply the change"),
             Self::Panicked { at } => write!(f, "the document library failed on the change, in {at}"),
+            Self::NotItsContent => {
+                f.write_str("it is no resolution: its actor or count does not follow from what it says")
+            }
             Self::NotRebuilt => f.write_str("the document would give the change back in other bytes"),
             Self::NotReloadable => f.write_str("the document could not be loaded again after the change"),
         }

@@ -10,7 +10,7 @@ use super::reader::Reader;
 use super::refused::{Reason, Refused};
 use syncd_schema::Digest;
 
-/// The longest message. Ours have none.
+/// The longest message. Only resolutions have one.
 const MESSAGE_BYTES: u64 = 1 << 10;
 /// The last moment of the year 9999 in milliseconds, since some writers count those: a time is a label, and
 /// sums of times must not overflow.
@@ -89,6 +89,23 @@ pub(crate) fn layout(bytes: &[u8]) -> Result<(Scanned, Layout<'_>), Refused> {
     }
     let scanned = Scanned { hash, deps, actor: actor.to_vec(), seq, start_op, ops, time, message_len };
     Ok((scanned, Layout { actors, columns }))
+}
+
+/// The message of a change, for who must know it before the change may be decoded.
+///
+/// # Errors
+/// When the bytes before it are malformed.
+pub(crate) fn message(bytes: &[u8]) -> Result<String, Refused> {
+    let (mut reader, _) = chunk::open(bytes)?;
+    chunk::read_deps(&mut reader)?;
+    chunk::read_actor(&mut reader)?;
+    within(&mut reader, "sequence number", 1, LAST_COUNTER)?;
+    within(&mut reader, "first operation", 1, LAST_COUNTER)?;
+    reader.part("time");
+    reader.signed()?;
+    let length = within(&mut reader, "message", 0, MESSAGE_BYTES)?;
+    let at = reader;
+    std::str::from_utf8(reader.take(length)?).map(str::to_owned).map_err(|_| at.refuse(Reason::NotUtf8))
 }
 
 fn sorted_deps(reader: &mut Reader<'_>) -> Result<Vec<Digest>, Refused> {

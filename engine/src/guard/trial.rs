@@ -2,6 +2,7 @@
 
 use super::refused::Reason;
 use super::{Outcome, quiet};
+use crate::conflict::{self, Settlement};
 use crate::document;
 use automerge::{Automerge, AutomergeError, Change, ChangeHash, ReadDoc};
 use std::collections::{HashMap, HashSet};
@@ -20,6 +21,8 @@ pub(super) struct Candidate<B> {
     pub(super) bytes: B,
     pub(super) hash: Digest,
     pub(super) deps: Vec<Digest>,
+    /// Whether it must be a resolution.
+    pub(super) is_resolution: bool,
 }
 
 /// Applies candidates in their order, and sorts out what cannot be. The document with those that could; none when
@@ -116,18 +119,31 @@ impl Trial<'_> {
     }
 }
 
+/// Whether a resolution says rightly how often the same was decided before it.
+fn counts_right(copy: &Automerge, candidate: &Candidate<&[u8]>) -> bool {
+    let generation = conflict::generation(copy, &candidate.deps.iter().copied().collect());
+    conflict::settlement_of(copy, &candidate.hash).is_some_and(|settled| settled.generation == generation)
+}
+
 /// Applies changes to a copy of a document and proves that the copy is sound.
 fn apply(doc: &Automerge, candidates: &[&Candidate<&[u8]>]) -> Result<Automerge, Reason> {
     let attempt = || {
         let changes: Result<Vec<Change>, _> =
             candidates.iter().map(|candidate| Change::try_from(candidate.bytes)).collect();
         let changes = changes.map_err(|_| Reason::Undecodable)?;
+        let is_resolution = |change: &Change| Settlement::of_change(change).is_some();
+        if changes.iter().zip(candidates).any(|(change, of)| of.is_resolution && !is_resolution(change)) {
+            return Err(Reason::NotItsContent);
+        }
         let before = doc.get_heads();
         let mut copy = doc.clone();
         copy.apply_changes(changes).map_err(|error| match error {
             AutomergeError::DuplicateSeqNumber(..) => Reason::Equivocation,
             _ => Reason::Inapplicable,
         })?;
+        if candidates.iter().any(|candidate| candidate.is_resolution && !counts_right(&copy, candidate)) {
+            return Err(Reason::NotItsContent);
+        }
         if !are_rebuilt(&copy, &before, candidates) {
             return Err(Reason::NotRebuilt);
         }

@@ -45,8 +45,9 @@ mod flag {
     pub(super) const SAME_CHANGE_ACTOR: u64 = 1 << 13;
     pub(super) const NEXT_IN_OBJECT: u64 = 1 << 14;
     pub(super) const SAME_COLLECTION: u64 = 1 << 15;
+    pub(super) const NOTE: u64 = 1 << 16;
     /// All of them: a bit beyond is of a version that this one would misread.
-    pub(super) const ALL: u64 = (1 << 16) - 1;
+    pub(super) const ALL: u64 = (1 << 17) - 1;
 }
 
 /// One entry of a log with its payload, which may be withheld.
@@ -64,8 +65,7 @@ impl LogRecord {
     #[must_use]
     pub fn is_genuine(&self) -> bool {
         let Some(payload) = &self.payload else { return true };
-        let hashed =
-            if self.entry.kind == EntryKind::EDIT { payload.get(8..).unwrap_or_default() } else { payload };
+        let hashed = if self.entry.kind.is_change() { payload.get(8..).unwrap_or_default() } else { payload };
         payload.len() == self.entry.payload_len as usize
             && domain::sha256(hashed) == self.entry.payload_digest
     }
@@ -179,7 +179,7 @@ impl Packer {
         let mut flags = 0;
         let mut set = |bit: u64, on: bool| flags |= if on { bit } else { 0 };
         let known = entry.subject.as_ref().and_then(|subject| self.known(subject));
-        let parts = record.payload.as_deref().filter(|_| entry.kind == EntryKind::EDIT).and_then(|payload| {
+        let parts = record.payload.as_deref().filter(|_| entry.kind.is_change()).and_then(|payload| {
             let parts = chunk::split(payload).ok()?;
             // Only what comes back byte for byte is taken apart.
             let (hash, bytes) = chunk::assemble(&parts.deps, parts.actor, parts.rest).ok()?;
@@ -203,6 +203,7 @@ impl Packer {
         set(flag::PAYLOAD, record.payload.is_some());
         set(flag::REFERENCES, !entry.requires.is_empty() || !entry.seen.is_empty());
         set(flag::BASE, entry.base.is_some());
+        set(flag::NOTE, entry.note.is_some());
         set(flag::PACKED_CHANGE, parts.is_some());
         set(flag::SAME_CHANGE_ACTOR, same_change_actor);
         set(flag::NEXT_IN_OBJECT, follows);
@@ -247,6 +248,9 @@ impl Packer {
         }
         if let Some(base) = &entry.base {
             heads.prefixed(&cbor::encode(base));
+        }
+        if let Some(note) = &entry.note {
+            heads.prefixed(note.as_bytes());
         }
         match (&record.payload, &parts) {
             (None, _) => {
@@ -314,7 +318,7 @@ impl Context {
             self.collection = Some(subject.collection.clone());
         }
         match known {
-            Some(index) if entry.kind == EntryKind::EDIT => {
+            Some(index) if entry.kind.is_change() => {
                 if let Some(last) = self.last_change.get_mut(index) {
                     *last = entry.payload_digest;
                 }
@@ -416,6 +420,12 @@ fn unpack_one(
     } else {
         None
     };
+    let note = if has(flag::NOTE) {
+        let bytes = heads.prefixed(limits::ENTRY_NOTE_BYTES)?;
+        Some(std::str::from_utf8(bytes).map_err(|_| RunError::Form("not UTF-8"))?.to_owned())
+    } else {
+        None
+    };
     let (payload_digest, payload_len, payload, change_actor);
     if has(flag::PAYLOAD) && has(flag::PACKED_CHANGE) {
         let deps = if has(flag::NEXT_IN_OBJECT) {
@@ -459,6 +469,7 @@ fn unpack_one(
         seen,
         governance,
         base,
+        note,
     };
     context.remember(&entry, known, change_actor);
     Ok(LogRecord { entry, payload })

@@ -6,6 +6,7 @@
 //! `StorageBackend`.
 
 mod batch;
+mod card_rows;
 mod location;
 pub mod rows;
 pub mod seal;

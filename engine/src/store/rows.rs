@@ -3,6 +3,9 @@
 //! A change becomes part of a document only as an [`AdmittedChange`], which nobody can make without the gate's
 //! redeemed grant: there is no other way to write the `docs` table.
 
+pub use super::card_rows::{
+    AboutRow, CardEnd, CardRow, ConflictRow, ConflictsRow, DecidedRow, OpRow, PlaceKey, SideRow,
+};
 use super::tables::{LogNo, Table, key};
 use super::{Batch, Store, StoreError};
 use minicbor::{Decode, Encode};
@@ -127,92 +130,42 @@ pub struct ObjectRow {
     /// Contradictions in its row of `conflicts`.
     #[n(12)]
     pub conflicts: u32,
-    /// How many of these come to different things.
+    /// Its open cards, sorted.
     #[n(13)]
-    pub open: u32,
+    pub cards: Vec<Digest>,
+    /// Heads whose deletion somebody decided against.
+    #[n(14)]
+    pub overruled: Vec<Digest>,
+    /// The life that stays instead of it, where it was ended by a choice between lives.
+    #[n(15)]
+    pub yields: Option<Incarnation>,
 }
 
 impl ObjectRow {
     /// Whether tombstones cover all of its heads.
     #[must_use]
     pub fn is_tombstoned(&self) -> bool {
-        !self.covered.is_empty() && self.heads.iter().all(|head| self.covered.contains(head))
+        self.deleted().next().is_some()
+            && self.heads.iter().all(|head| self.covered.contains(head) && !self.overruled.contains(head))
     }
 
     /// Whether it was deleted by somebody who had not seen an edit that survives.
     #[must_use]
     pub fn is_half_deleted(&self) -> bool {
-        !self.covered.is_empty() && !self.is_tombstoned()
+        self.deleted().next().is_some() && !self.is_tombstoned()
     }
-}
 
-/// One row of `conflicts`: what contradicts in one life of an object, by kind and place.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct ConflictsRow {
-    /// All of them, equal outcomes included.
-    #[n(0)]
-    pub conflicts: Vec<ConflictRow>,
-}
+    /// Notes that it stays although it was deleted at these heads.
+    pub fn overrule(&mut self, heads: &[Digest]) {
+        self.overruled.extend_from_slice(heads);
+        self.overruled.sort_unstable();
+        self.overruled.dedup();
+    }
 
-/// One contradiction.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct ConflictRow {
-    /// The number of its kind.
-    #[n(0)]
-    pub kind: u8,
-    /// The container it is in; none for the root.
-    #[n(1)]
-    pub object: Option<OpRow>,
-    /// Where in that.
-    #[n(2)]
-    pub key: PlaceKey,
-    /// The competing operations, by name, each with its change.
-    #[n(3)]
-    pub sides: Vec<SideRow>,
-    /// Whether all come to the same.
-    #[n(4)]
-    pub is_equal: bool,
-}
-
-/// The name of an Automerge operation.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct OpRow {
-    /// Its number.
-    #[n(0)]
-    pub counter: u64,
-    /// Its actor.
-    #[n(1)]
-    #[cbor(with = "minicbor::bytes")]
-    pub actor: Vec<u8>,
-}
-
-/// A place in a container.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum PlaceKey {
-    /// A key of a map.
-    #[n(0)]
-    Name(#[n(0)] String),
-    /// An item, by the operation that inserted it.
-    #[n(1)]
-    Element(#[n(0)] OpRow),
-    /// The container as a whole.
-    #[n(2)]
-    Head,
-}
-
-/// One side of a contradiction.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(array)]
-pub struct SideRow {
-    /// The operation.
-    #[n(0)]
-    pub operation: OpRow,
-    /// The change it is in.
-    #[n(1)]
-    pub change: Digest,
+    /// Heads at which it was deleted, and nobody decided against it.
+    pub fn deleted(&self) -> impl Iterator<Item = &Digest> {
+        self.covered.iter().filter(|head| !self.overruled.contains(head))
+    }
 }
 
 /// Where changes of a document came from: entries `first .. first + count` of a log.

@@ -12,6 +12,8 @@
 //! | `objects` | object id, 0, collection, 0, incarnation | collection, heads, sizes, state | every read and write of an object |
 //! | `docs` | document number u64, part u32 | part 0 a snapshot, others changes after it | loading a document |
 //! | `names` | collection, 0, object id, 0, incarnation | nothing | `list` |
+//! | `conflicts` | object id, 0, collection, 0, incarnation | what contradicts in it | judging its next change, `get` |
+//! | `cards` | 0 open or 1 ended, card | what is asked, and how it ended | `cards` |
 //! | `pending` | log number u32, position u64 | why an entry is not admitted | open, `explain` |
 //! | `idempotency` | hash of actor and key | the operation | repeated calls |
 //! | `decisions` | digest | a policy decision | `explain` |
@@ -40,6 +42,8 @@ pub enum Table {
     Names,
     /// What contradicts in an object.
     Conflicts,
+    /// What somebody is asked, or was.
+    Cards,
     /// Entries stored and not admitted.
     Pending,
     /// Operations by the caller's key.
@@ -60,7 +64,7 @@ pub enum Table {
 
 impl Table {
     /// All tables, made when a store is.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Plain,
         Self::Runs,
         Self::Logs,
@@ -68,6 +72,7 @@ impl Table {
         Self::Docs,
         Self::Names,
         Self::Conflicts,
+        Self::Cards,
         Self::Pending,
         Self::Idempotency,
         Self::Decisions,
@@ -89,6 +94,7 @@ impl Table {
             Self::Docs => "docs",
             Self::Names => "names",
             Self::Conflicts => "conflicts",
+            Self::Cards => "cards",
             Self::Pending => "pending",
             Self::Idempotency => "idempotency",
             Self::Decisions => "decisions",
@@ -113,7 +119,7 @@ pub struct LogNo(#[n(0)] pub u32);
 /// Key builders, one per table whose key has parts.
 pub mod key {
     use super::LogNo;
-    use syncd_schema::{Collection, DeviceId, Incarnation, LogSeq, ObjectId};
+    use syncd_schema::{Collection, DeviceId, Digest, Incarnation, LogSeq, ObjectId};
 
     /// `logs`.
     #[must_use]
@@ -138,6 +144,12 @@ pub mod key {
     #[must_use]
     pub fn object(object: &ObjectId, collection: &Collection, incarnation: &Incarnation) -> Vec<u8> {
         [object.as_str().as_bytes(), &[0], collection.as_str().as_bytes(), &[0], &incarnation.0].concat()
+    }
+
+    /// `cards`: those that are open come first.
+    #[must_use]
+    pub fn card(card: &Digest, is_open: bool) -> Vec<u8> {
+        [&[u8::from(!is_open)], card.0.as_slice()].concat()
     }
 
     /// The common start of all incarnations of an object in `objects`.

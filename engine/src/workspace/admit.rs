@@ -5,11 +5,13 @@
 //! one that is refused stays in its log and never in a document. Whatever waited is tried again when what it
 //! waits for may have come.
 
+use super::cards::Decided;
 use super::judge::Question;
 use super::local::cover;
-use super::stage::Stage;
+use super::stage::{Stage, StagedObject};
 use super::waiting::Standing;
 use super::{Engine, ObjectKey, subject_key};
+use crate::conflict;
 use crate::document;
 use crate::guard::{self, Door};
 use crate::ledger;
@@ -112,7 +114,7 @@ impl Engine {
         for arrival in arrivals {
             match self.judge(stage, &arrival, done)? {
                 Judged::Granted(proof) => match arrival.record.entry.kind {
-                    EntryKind::EDIT => {
+                    EntryKind::EDIT | EntryKind::RESOLUTION => {
                         let Some(subject) = &arrival.record.entry.subject else { continue };
                         let key = subject_key(subject);
                         candidates.entry(key).or_default().push(Candidate { arrival, proof });
@@ -181,10 +183,11 @@ impl Engine {
         if entry.kind == EntryKind::SESSION && payload.len() != 16 {
             return refused("a session has 16 bytes");
         }
-        if entry.kind == EntryKind::EDIT && !actor_fits(arrival, payload) {
+        if entry.kind.is_change() && !actor_fits(arrival, payload) {
             return refused("the change is neither a birth nor one that its device's session can have made");
         }
-        let question = Question::of_entry(Origin::Remote, device, entry, act.as_ref(), &rules.governance);
+        let question = Question::of_entry(Origin::Remote, device, entry, act.as_ref(), &rules.governance)
+            .with_payload(entry, payload);
         match question.ask(&mut self.gate, &rules, entry.operation) {
             Ok(grant) => {
                 // After the gate: Cedar reads the policies of those alone who may write them.
@@ -299,7 +302,11 @@ impl Engine {
             offered += 1;
             let document = stage.objects.get(key).map(|staged| &staged.document);
             let change = arrival.record.payload.take().unwrap_or_default();
-            let ready = door.offer(document, change, arrival.record.entry.payload_digest);
+            let entry = &arrival.record.entry;
+            let ready = match entry.kind {
+                EntryKind::RESOLUTION => door.offer_resolution(document, change, entry.payload_digest),
+                _ => door.offer(document, change, entry.payload_digest),
+            };
             for at in self.pending.woken_by(&ready, &[]) {
                 let document = stage.objects.get(key).map(|staged| &staged.document);
                 let comes = self.pending.get(&at).filter(|row| {
@@ -356,6 +363,7 @@ impl Engine {
                 staged.document = document;
                 staged.remote = true;
                 staged.is_apart |= !admission.is_line;
+                note_decisions(staged, changes.iter().map(|(_, arrival)| arrival));
                 staged.admitted.extend(changes.into_iter().map(|(change, _)| change));
             }
         }
@@ -415,8 +423,10 @@ impl Engine {
         if let Some(staged) = stage.objects.get_mut(&key) {
             staged.row.heads = document::heads(&staged.document);
             cover(&mut staged.row, &tombstone.heads, entry.time);
+            staged.row.yields = staged.row.yields.or(tombstone.keeps);
             staged.row_changed = true;
             staged.remote = true;
+            staged.decided.push(Decided::of(entry, arrival.log.device, None));
         }
         self.admitted(stage, &arrival, proof.decision(), done);
         Ok(true)
@@ -506,14 +516,34 @@ fn outcomes(done: &Ledgered) -> Vec<(LogId, Outcome)> {
     outcomes
 }
 
+/// Notes what admitted entries may have decided: resolutions what they name, other work where something is open.
+fn note_decisions<'a>(staged: &mut StagedObject, arrivals: impl Iterator<Item = &'a Arrival>) {
+    let may_end = staged.is_apart || !staged.row.cards.is_empty();
+    for Arrival { log, record: LogRecord { entry, .. }, .. } in arrivals {
+        if entry.kind != EntryKind::RESOLUTION && !may_end {
+            continue;
+        }
+        let settles = (entry.kind == EntryKind::RESOLUTION)
+            .then(|| conflict::settlement_of(&staged.document, &entry.payload_digest))
+            .flatten();
+        if let Some(conflict::Question::Deletion(heads)) = settles.as_ref().map(|settled| &settled.question) {
+            staged.row.overrule(heads);
+            staged.row_changed = true;
+        }
+        staged.decided.push(Decided::of(entry, log.device, settles));
+    }
+}
+
 /// A device writes as the actor of its session, and builds on what there is. A birth builds on nothing; its actor
 /// follows from its content and cannot be recomputed without its value, but its hash is the incarnation that the entry
 /// names. Any other change that builds on nothing would take the place of the birth where it comes first.
 fn actor_fits(arrival: &Arrival, payload: &[u8]) -> bool {
     let Ok(parts) = guard::chunk::split(payload) else { return false };
-    match arrival.record.entry.is_birth() {
-        true => parts.deps.is_empty(),
-        false => !parts.deps.is_empty() && arrival.session.is_some_and(|actor| parts.actor == actor),
+    match (arrival.record.entry.kind, arrival.record.entry.is_birth()) {
+        (_, true) => parts.deps.is_empty(),
+        // Its actor follows from its content, which the guard checks when the change may be decoded.
+        (EntryKind::RESOLUTION, false) => !parts.deps.is_empty(),
+        (_, false) => !parts.deps.is_empty() && arrival.session.is_some_and(|actor| parts.actor == actor),
     }
 }
 

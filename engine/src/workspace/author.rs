@@ -1,10 +1,12 @@
 //! What this device's own entries are made of: the log, the session, operation id and time, and the evidence that
 //! goes with each of them.
 
+use super::cards::Decided;
 use super::intent::{Intent, WriteError, WriteRequest};
 use super::judge::Question;
-use super::stage::Stage;
+use super::stage::{Stage, StagedObject};
 use super::{Engine, ObjectKey};
+use crate::conflict;
 use crate::ledger;
 use crate::store::rows::{AdmittedChange, LogKind};
 use crate::store::tables::LogNo;
@@ -85,6 +87,7 @@ impl Engine {
             seen: Vec::new(),
             governance: self.governance().heads.clone(),
             base,
+            note: None,
         }
     }
 
@@ -109,8 +112,21 @@ impl Engine {
         object: ObjectKey,
     ) {
         let (time, hash) = (entry.time, entry.payload_digest);
+        let is_open = |staged: &StagedObject| staged.is_apart || !staged.row.cards.is_empty();
+        let decided = stage.objects.get(&object).filter(|staged| is_open(staged)).map(|staged| {
+            let is_resolution = entry.kind == EntryKind::RESOLUTION;
+            let settles = is_resolution.then(|| conflict::settlement_of(&staged.document, &hash)).flatten();
+            Decided::of(&entry, self.device(), settles)
+        });
         let (seq, _) = self.log_entry(stage, log, entry, bytes.clone(), &proof, OperationType::Enqueue);
         if let Some(staged) = stage.objects.get_mut(&object) {
+            if let Some(conflict::Question::Deletion(heads)) =
+                decided.as_ref().and_then(|decided| decided.settles.as_ref()).map(|settles| &settles.question)
+            {
+                staged.row.overrule(heads);
+                staged.row_changed = true;
+            }
+            staged.decided.extend(decided);
             staged.admitted.push(AdmittedChange::new((hash, bytes), log, seq, time, proof));
         }
     }

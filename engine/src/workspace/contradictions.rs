@@ -1,26 +1,23 @@
-//! Contradictions on the stage, in the store, and as they are shown.
+//! Contradictions on the stage and in the store.
 //!
 //! They are looked for where what arrived was not one line of work on top of what was here, before it is visible, and
 //! kept beside the object in the transaction that makes it so. An object that has some is looked at after each of its
 //! changes, since any may end one.
 
 use super::Engine;
-use super::read::{Competing, CompetingValue};
+use super::cards::Judged;
 use super::stage::{Stage, StagedObject};
 use crate::conflict::{self, Conflict, Key, Kind, OpName, Side, Slot};
-use crate::ledger;
 use crate::store::StoreError;
 use crate::store::rows::{
     self, AdmittedChange, ConflictRow, ConflictsRow, ObjectRow, OpRow, PlaceKey, SideRow,
 };
 use crate::store::tables::{Table, key};
 use automerge::{ActorId, Automerge};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use syncd_evidence::{Finding, FindingKind, Outcome, Record, RecordKind, Severity};
-use syncd_schema::entry::Subject;
+use std::collections::BTreeSet;
+use syncd_evidence::{Finding, FindingKind, Severity};
 use syncd_schema::manifest::{FieldRule, Manifest};
-use syncd_schema::{Actor, DeviceId, Digest, OperationType, UnixMicros, cbor};
+use syncd_schema::{Digest, UnixMicros, cbor};
 
 impl Engine {
     /// Brings what is known to contradict in an object up to date with what was admitted on this stage.
@@ -28,30 +25,22 @@ impl Engine {
         &mut self,
         stage: &mut Stage,
         staged: &mut StagedObject,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Judged>, StoreError> {
         if staged.admitted.is_empty() || !(staged.is_apart || staged.row.conflicts > 0) {
-            return Ok(());
+            return Ok(None);
         }
         let before = self.stored_contradictions(&staged.row)?;
         let admitted: Vec<Digest> = staged.admitted.iter().map(AdmittedChange::hash).collect();
         let after = match conflict::update(&staged.document, &before, &admitted) {
             Ok(after) => after,
-            Err(wide) => return self.find(stage, not_compared(staged, &wide.to_string(), stage.now)),
+            Err(wide) => {
+                self.find(stage, not_compared(staged, &wide.to_string(), stage.now))?;
+                return Ok(None);
+            }
         };
         if after == before {
-            return Ok(());
+            return Ok(None);
         }
-        let rules = Arc::clone(&self.rules);
-        let manifest = rules.governance.manifest(&staged.row.collection);
-        let ended = before.difference(&after).map(|conflict| (conflict, false));
-        for (conflict, is_new) in ended.chain(after.difference(&before).map(|conflict| (conflict, true))) {
-            if let Some(steps) = asks(&staged.document, &manifest, conflict) {
-                let path = conflict::pointer(&steps);
-                self.record(stage, record(self.device(), &staged.row, conflict, &path, is_new));
-            }
-        }
-        let open = after.iter().filter(|conflict| asks(&staged.document, &manifest, conflict).is_some());
-        staged.row.open = open.count() as u32;
         staged.row.conflicts = after.len() as u32;
         let at = row_key(&staged.row);
         if after.is_empty() {
@@ -60,10 +49,10 @@ impl Engine {
             let row = ConflictsRow { conflicts: after.iter().map(to_row).collect() };
             stage.batch.put(Table::Conflicts, at, cbor::encode(&row));
         }
-        Ok(())
+        Ok(Some(Judged { before, after }))
     }
 
-    fn stored_contradictions(&self, row: &ObjectRow) -> Result<BTreeSet<Conflict>, StoreError> {
+    pub(super) fn stored_contradictions(&self, row: &ObjectRow) -> Result<BTreeSet<Conflict>, StoreError> {
         if row.conflicts == 0 {
             return Ok(BTreeSet::new());
         }
@@ -81,45 +70,11 @@ impl Engine {
         let Ok(found) = conflict::update(doc, &BTreeSet::new(), &all) else { return Ok(true) };
         Ok(found.len() == row.conflicts as usize && self.stored_contradictions(row)? == found)
     }
-
-    /// What contradicts in one life of an object, with every side and who said it.
-    pub(super) fn contradictions(&mut self, row: &ObjectRow) -> Result<Vec<Competing>, StoreError> {
-        if row.open == 0 {
-            return Ok(Vec::new());
-        }
-        let stored = self.stored_contradictions(row)?;
-        let rules = Arc::clone(&self.rules);
-        let manifest = rules.governance.manifest(&row.collection);
-        let entries = self.entries_of(&self.sources_of(row)?)?;
-        let authors: BTreeMap<Digest, _> =
-            entries.into_iter().map(|(no, _, entry)| (entry.payload_digest, (no, entry))).collect();
-        let described: Vec<_> = self.with_document(row, |doc| {
-            let shown = stored.iter().filter_map(|conflict| {
-                let steps = asks(doc, &manifest, conflict)?;
-                Some((conflict.id(), conflict::pointer(&steps), conflict::values(doc, conflict)))
-            });
-            shown.collect()
-        })?;
-        let competing = described.into_iter().map(|(id, path, values): (Digest, String, BTreeMap<_, _>)| {
-            let sides = values.into_iter().map(|(change, value)| {
-                let author = authors.get(&change);
-                CompetingValue {
-                    value,
-                    device: author.and_then(|(no, _)| self.log_id(*no)).map(|log| log.device),
-                    actor: author.map(|(_, entry)| entry.actor.clone()),
-                    operation: author.map(|(_, entry)| entry.operation),
-                    at: author.map(|(_, entry)| entry.time.rfc3339()).unwrap_or_default(),
-                }
-            });
-            Competing { card: Some(id.to_string()), path, values: sides.collect() }
-        });
-        Ok(competing.collect())
-    }
 }
 
 /// Where a contradiction is, if its sides come to different things and the rule of the field leaves the choice to
 /// somebody.
-fn asks(doc: &Automerge, manifest: &Manifest, conflict: &Conflict) -> Option<Vec<String>> {
+pub(super) fn asks(doc: &Automerge, manifest: &Manifest, conflict: &Conflict) -> Option<Vec<String>> {
     if conflict.is_equal {
         return None;
     }
@@ -132,34 +87,6 @@ fn asks(doc: &Automerge, manifest: &Manifest, conflict: &Conflict) -> Option<Vec
 
 fn row_key(row: &ObjectRow) -> Vec<u8> {
     key::object(&row.object, &row.collection, &row.incarnation)
-}
-
-/// A contradiction was found, or ended by somebody who wrote with knowledge of its sides.
-fn record(device: DeviceId, row: &ObjectRow, conflict: &Conflict, path: &str, is_new: bool) -> Record {
-    let (kind, outcome, operation, words) = match is_new {
-        true => (RecordKind::Conflict, Outcome::Held, OperationType::Detect, "found"),
-        false => (RecordKind::Resolution, Outcome::Fulfilled, OperationType::Resolve, "ended by later work"),
-    };
-    let mut record = ledger::record(kind, outcome, operation, &Actor::system(), device);
-    let (collection, object, incarnation) = (row.collection.clone(), row.object.clone(), row.incarnation);
-    record.subject = Some(Subject { collection, object, incarnation });
-    let kind = kind_words(conflict.kind);
-    record.set_note(&format!(
-        "{words}: {kind} at {path:?}, {} sides, {}",
-        conflict.sides.len(),
-        conflict.id()
-    ));
-    record
-}
-
-const fn kind_words(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Value => "several values",
-        Kind::DeleteEdit => "deleted and written",
-        Kind::Inside => "work inside of what was taken away",
-        Kind::CounterReset => "a counter set and counted",
-        Kind::Text => "a text rewritten several times",
-    }
 }
 
 fn not_compared(staged: &StagedObject, why: &str, now: UnixMicros) -> Finding {

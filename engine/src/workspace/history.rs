@@ -101,7 +101,7 @@ impl Engine {
         Ok(items.into_iter().map(|(no, seq, entry)| self.item(no, seq, &entry)).collect())
     }
 
-    fn tombstones_of(&self, object: &ObjectId) -> Result<Vec<(LogNo, LogSeq, Entry)>, StoreError> {
+    pub(super) fn tombstones_of(&self, object: &ObjectId) -> Result<Vec<(LogNo, LogSeq, Entry)>, StoreError> {
         let mut found = Vec::new();
         let any = self.object_lives(object)?.iter().any(|row| !row.covered.is_empty());
         if !any {
@@ -446,9 +446,13 @@ impl Engine {
                 "conflicted"
             }
             Some(row) if row.is_tombstoned() => "tombstoned",
-            Some(row) if row.open > 0 => {
-                because.push(format!("Edits made apart contradict each other in {} places.", row.open));
-                next.push("See all sides with `get`, and write there what is wanted.".to_owned());
+            Some(row) if !row.cards.is_empty() => {
+                because
+                    .push(format!("Edits made apart contradict each other in {} places.", row.cards.len()));
+                next.push(
+                    "See what is asked with `card CARD`, and answer with `resolve CARD OPTION`:".to_owned(),
+                );
+                next.extend(row.cards.iter().map(|card| format!("card {card}")));
                 "conflicted"
             }
             _ if last.status != EntryState::Admitted => "blocked",

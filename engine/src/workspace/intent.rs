@@ -1,5 +1,6 @@
 //! What callers ask for and hear: intents, answers, and why there is none.
 
+use super::resolve::{Resolve, ResolveError};
 use crate::document::{Edit, EditError};
 use crate::store::StoreError;
 use crate::store::rows::Stop;
@@ -33,6 +34,8 @@ pub enum Intent {
         /// The object.
         object: ObjectId,
     },
+    /// The answer to a card.
+    Resolve(Resolve),
     /// A signed checkpoint, now.
     Checkpoint,
     /// An act of governance: the entry's kind and its encoded payload.
@@ -115,6 +118,9 @@ pub enum WriteError {
     /// The change cannot be made.
     #[error(transparent)]
     Edit(#[from] EditError),
+    /// The card cannot be answered so.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
     /// The caller's key was used for something else.
     #[error("the idempotency key was used for another request, operation {0}; use a new key")]
     KeyReused(OperationId),

@@ -4,6 +4,8 @@
 //! with the same entries decides the same.
 
 use super::Rules;
+use crate::conflict::Settlement;
+use crate::guard;
 use std::sync::Arc;
 use syncd_policy::{Action, Base, Gate, Grant, Origin, Refusal, Request};
 use syncd_schema::entry::Subject;
@@ -35,6 +37,17 @@ fn governance_request(act: &Act, governance: &Governance) -> (Action, Option<Rol
     }
 }
 
+/// How often machines may decide about the same before a person must.
+pub(crate) const MACHINE_GENERATIONS: u32 = 3;
+
+/// Whether a change says of itself that the same was decided again and again. That it says so rightly is found when it
+/// is applied.
+pub(crate) fn is_argued(change: &[u8]) -> bool {
+    let message = guard::message(change).ok();
+    let settlement = message.and_then(|message| Settlement::of_message(&message));
+    settlement.is_some_and(|settlement| settlement.generation > MACHINE_GENERATIONS)
+}
+
 /// Everything the gate may look at.
 pub(crate) struct Question<'a> {
     pub(crate) origin: Origin,
@@ -48,6 +61,8 @@ pub(crate) struct Question<'a> {
     pub(crate) base: Base,
     pub(crate) target_role: Option<Role>,
     pub(crate) weakens: bool,
+    /// Whether machines have decided about the same again and again.
+    pub(crate) argued: bool,
 }
 
 impl<'a> Question<'a> {
@@ -62,7 +77,8 @@ impl<'a> Question<'a> {
         let manifest = entry.subject.as_ref().and_then(|s| governance.manifests.get(&s.collection));
         let (action, target_role, weakens) = match (entry.kind, act) {
             (EntryKind::EDIT, _) if entry.is_birth() => (Action::Create, None, false),
-            (EntryKind::EDIT, _) => (Action::Edit, None, false),
+            (EntryKind::EDIT | EntryKind::PROPOSAL, _) => (Action::Edit, None, false),
+            (EntryKind::RESOLUTION, _) => (Action::Operation(OperationType::Resolve), None, false),
             (EntryKind::TOMBSTONE, _) => (Action::Delete, None, false),
             (EntryKind::CHECKPOINT, _) => (Action::Operation(OperationType::Checkpoint), None, false),
             (_, Some(act)) => governance_request(act, governance),
@@ -80,7 +96,14 @@ impl<'a> Question<'a> {
             base: Self::base_of(entry),
             target_role,
             weakens,
+            argued: false,
         }
+    }
+
+    /// The same question of an entry whose payload is a resolution.
+    pub(crate) fn with_payload(mut self, entry: &Entry, payload: &[u8]) -> Self {
+        self.argued = entry.kind == EntryKind::RESOLUTION && is_argued(payload);
+        self
     }
 
     /// What an entry says of its base. Whether the base was stale is judged where it was written: elsewhere the
@@ -88,8 +111,8 @@ impl<'a> Question<'a> {
     fn base_of(entry: &Entry) -> Base {
         match (entry.kind, &entry.base) {
             (EntryKind::EDIT, _) if entry.is_birth() => Base::NotNeeded,
-            (EntryKind::EDIT | EntryKind::TOMBSTONE, Some(_)) => Base::Named,
-            (EntryKind::EDIT | EntryKind::TOMBSTONE, None) => Base::Missing,
+            (EntryKind::EDIT | EntryKind::PROPOSAL | EntryKind::TOMBSTONE, Some(_)) => Base::Named,
+            (EntryKind::EDIT | EntryKind::PROPOSAL | EntryKind::TOMBSTONE, None) => Base::Missing,
             _ => Base::NotNeeded,
         }
     }
@@ -119,6 +142,7 @@ impl<'a> Question<'a> {
             base: self.base,
             touches_dangerous: false,
             weakens: self.weakens,
+            argued: self.argued,
         };
         gate.decide(&rules.policies, operation, &request)
     }

@@ -3,6 +3,7 @@
 //! A batch of intents is one commit with one signature per log. An intent that fails or is refused leaves its
 //! reason and nothing else; the others of its batch go on.
 
+use super::cards::Decided;
 use super::intent::{Intent, Refused, WriteError, WriteRequest, Written};
 use super::judge::Question;
 use super::stage::{Stage, StagedObject};
@@ -19,8 +20,8 @@ use syncd_policy::{Action, Base, Grant, Origin, Redeemed, Verdict};
 use syncd_schema::entry::{Subject, Tombstone};
 use syncd_schema::governance::{Act, Link};
 use syncd_schema::{
-    ActorKind, Collection, Digest, EntryKind, Incarnation, Manifest, ObjectId, OperationId, OperationStatus,
-    OperationType, UnixMicros, cbor, domain, limits,
+    ActorKind, Collection, Digest, Entry, EntryKind, Incarnation, Manifest, ObjectId, OperationId,
+    OperationStatus, OperationType, UnixMicros, cbor, domain, limits,
 };
 
 /// One answer for each call, in their order.
@@ -114,6 +115,7 @@ impl Engine {
             Intent::Delete { object } => self.delete(stage, request, object),
             Intent::Checkpoint => self.checkpoint(stage, request),
             Intent::Govern(kind, payload) => self.govern(stage, request, *kind, payload),
+            Intent::Resolve(resolve) => self.resolve(stage, request, resolve),
         }?;
         if let Some(key) = &request.idempotency_key {
             let row = IdempotencyRow {
@@ -154,6 +156,19 @@ impl Engine {
         object: Option<&ObjectId>,
         value: &serde_json::Value,
     ) -> Result<Written, WriteError> {
+        self.put_noted(stage, request, collection, object, value, None)
+    }
+
+    /// Creates an object, with what its author says about it.
+    pub(super) fn put_noted(
+        &mut self,
+        stage: &mut Stage,
+        request: &WriteRequest,
+        collection: &Collection,
+        object: Option<&ObjectId>,
+        value: &serde_json::Value,
+        note: Option<String>,
+    ) -> Result<Written, WriteError> {
         let rules = Arc::clone(&self.rules);
         let manifest = rules.governance.manifest(collection);
         let log = self.log_for(stage, &manifest)?;
@@ -184,7 +199,7 @@ impl Engine {
             };
             self.admit_local(stage, request, &rules, &question, operation)?
         };
-        let entry = self.entry(
+        let mut entry = self.entry(
             request,
             EntryKind::EDIT,
             (operation, time),
@@ -192,6 +207,7 @@ impl Engine {
             (birth.change.hash, birth.change.bytes.len()),
             None,
         );
+        entry.note = note;
         let heads = vec![birth.change.hash];
         let change = (birth.change.bytes, proof);
         let staged = self.new_object(stage, &subject, birth.doc, time);
@@ -221,7 +237,9 @@ impl Engine {
             created: time,
             changed: time,
             conflicts: 0,
-            open: 0,
+            cards: Vec::new(),
+            overruled: Vec::new(),
+            yields: None,
         };
         stage.next_document += 1;
         let key = subject_key(subject);
@@ -233,6 +251,7 @@ impl Engine {
             remote: false,
             row_changed: false,
             is_apart: false,
+            decided: Vec::new(),
         };
         stage.objects.insert(key.clone(), staged);
         key
@@ -350,16 +369,36 @@ impl Engine {
         end: End,
     ) -> Result<Written, WriteError> {
         let End { row, log, at, subject, proof } = end;
+        let key = key_of(&row);
         let staged = self.stage_object(stage, row)?;
         let heads = document::heads(&staged.document);
-        staged.row.heads.clone_from(&heads);
-        cover(&mut staged.row, &heads, at.1);
-        staged.row_changed = true;
-        let payload = cbor::encode(&Tombstone { heads: heads.clone() });
+        let payload = cbor::encode(&Tombstone { heads: heads.clone(), keeps: None });
         let object = subject.object.clone();
         let entry = self.record_entry(request, EntryKind::TOMBSTONE, at, Some(subject), &payload);
+        self.cover(stage, &key, &entry, &heads, None, "delete");
         self.log_entry(stage, log, entry, payload, &proof, OperationType::Tombstone);
         Ok(done(at.0, Some(object), heads))
+    }
+
+    /// Notes on the stage that this device's tombstone covers these heads.
+    pub(super) fn cover(
+        &self,
+        stage: &mut Stage,
+        key: &ObjectKey,
+        entry: &Entry,
+        heads: &[Digest],
+        keeps: Option<Incarnation>,
+        choice: &str,
+    ) {
+        let device = self.device();
+        let Some(staged) = stage.objects.get_mut(key) else { return };
+        staged.row.heads = document::heads(&staged.document);
+        cover(&mut staged.row, heads, entry.time);
+        staged.row.yields = staged.row.yields.or(keeps);
+        staged.row_changed = true;
+        let mut decided = Decided::of(entry, device, None);
+        choice.clone_into(&mut decided.row.choice);
+        staged.decided.push(decided);
     }
 
     fn checkpoint(&mut self, stage: &mut Stage, request: &WriteRequest) -> Result<Written, WriteError> {
@@ -431,7 +470,7 @@ impl Engine {
         if lives.is_empty() { Err(WriteError::Tombstoned(object.clone())) } else { Ok(lives) }
     }
 
-    fn question<'a>(
+    pub(super) fn question<'a>(
         &self,
         request: &'a WriteRequest,
         subject: Option<&'a Subject>,
@@ -450,6 +489,7 @@ impl Engine {
             base,
             target_role: None,
             weakens: false,
+            argued: false,
         }
     }
 
@@ -508,7 +548,7 @@ fn redeem(grant: Grant, operation: OperationId) -> Result<Redeemed, WriteError> 
     grant.redeem(operation).map_err(|_| WriteError::Grant)
 }
 
-fn key_of(row: &ObjectRow) -> ObjectKey {
+pub(super) fn key_of(row: &ObjectRow) -> ObjectKey {
     (row.object.clone(), row.collection.clone(), row.incarnation)
 }
 
@@ -523,7 +563,7 @@ fn same(a: &[Digest], b: &[Digest]) -> bool {
     sorted(a) == sorted(b)
 }
 
-const fn done(operation: OperationId, object: Option<ObjectId>, heads: Vec<Digest>) -> Written {
+pub(super) const fn done(operation: OperationId, object: Option<ObjectId>, heads: Vec<Digest>) -> Written {
     Written { operation, object, status: OperationStatus::Completed, heads, repeated: false }
 }
 
@@ -538,6 +578,9 @@ fn size_of(intent: &Intent) -> usize {
         Intent::Put { value, .. } => serde_json::to_vec(value).map_or(0, |json| json.len()),
         Intent::Edit { edit, .. } => edit.size(),
         Intent::Delete { .. } | Intent::Checkpoint => 0,
+        Intent::Resolve(resolve) => {
+            resolve.value.as_ref().map_or(0, |value| serde_json::to_vec(value).map_or(0, |json| json.len()))
+        }
         Intent::Govern(_, payload) => payload.len(),
     };
     content.saturating_add(AROUND)
@@ -555,6 +598,12 @@ fn request_digest(request: &WriteRequest) -> Digest {
         Intent::Edit { object, base, edit } => [b"edit".to_vec(), json(object), json(base), json(edit)],
         Intent::Delete { object } => [b"delete".to_vec(), json(object), Vec::new(), Vec::new()],
         Intent::Checkpoint => [b"checkpoint".to_vec(), Vec::new(), Vec::new(), Vec::new()],
+        Intent::Resolve(resolve) => [
+            b"resolve".to_vec(),
+            [resolve.card.0.as_slice(), resolve.choice.word().as_bytes()].concat(),
+            json(&resolve.value),
+            json(&(resolve.pick, &resolve.because)),
+        ],
         Intent::Govern(kind, payload) => {
             [b"govern".to_vec(), kind.0.to_be_bytes().to_vec(), payload.clone(), Vec::new()]
         }

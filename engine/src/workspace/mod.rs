@@ -6,8 +6,10 @@
 //! road and [`Engine::receive`] for the remote one; `stage` is where both meet.
 
 mod admit;
+mod asked;
 mod author;
 mod cache;
+mod cards;
 mod contradictions;
 mod history;
 mod identity;
@@ -20,6 +22,7 @@ mod peers;
 mod read;
 mod receive;
 mod recovery;
+mod resolve;
 mod seal;
 mod segments;
 mod stage;
@@ -27,6 +30,8 @@ mod verify;
 mod waiting;
 mod wake;
 
+pub use asked::{CardSummary, CardView, OptionView, ResolutionView, SideView};
+pub use cards::CardKind;
 pub use history::{HistoryItem, OperationView, TaskView};
 pub use identity::Identity;
 pub use intent::{Intent, Refused, WriteError, WriteRequest, Written};
@@ -38,6 +43,7 @@ pub use read::{
 };
 pub use receive::{Receipt, ReceiveError};
 pub use recovery::Demand;
+pub use resolve::{Resolve, ResolveError};
 pub use verify::{LogReport, VerifyReport};
 
 use crate::store::Store;
@@ -83,6 +89,15 @@ pub enum Event {
     },
     /// The governance chain grew: members, policies or manifests may differ.
     GovernanceChanged,
+    /// A card was opened, or ended.
+    Card {
+        /// The card.
+        card: Digest,
+        /// The object it is about.
+        object: ObjectId,
+        /// Whether somebody has to decide now.
+        is_open: bool,
+    },
     /// Something a person should look at.
     Finding {
         /// Its kind, in the words of `evidence list`.

@@ -1,5 +1,6 @@
 //! Reading: objects, lists, members, status. Nothing here changes anything.
 
+use super::cards::competing_lives;
 use super::{Engine, ObjectKey};
 use crate::document;
 use crate::store::Batch;
@@ -188,17 +189,13 @@ impl Engine {
         let Some(row) = lives.first() else { return self.unborn(object) };
         let value = if row.is_tombstoned() { serde_json::Value::Null } else { self.value_of(row)? };
         let mut conflicts = Vec::new();
-        if lives.len() > 1 {
-            let mut values = Vec::new();
-            for life in &lives {
-                values.push(self.side(life)?);
+        if let Some((card, _)) = self.lives_card(&self.object_lives(object)?) {
+            if let Some(asked) = self.card_row(None, &card)? {
+                conflicts.extend(self.competing_at(&card, &asked)?);
             }
-            conflicts.push(Competing { card: None, path: String::new(), values });
-        } else if row.is_half_deleted() {
-            conflicts.push(Competing { card: None, path: String::new(), values: vec![self.side(row)?] });
         }
         for life in lives.iter().filter(|life| !life.is_tombstoned()) {
-            conflicts.extend(self.contradictions(life)?);
+            conflicts.extend(self.competing(life)?);
         }
         let state = self.state_of(&lives);
         Ok(Some(ObjectView {
@@ -223,21 +220,6 @@ impl Engine {
             heads: Vec::new(),
             conflicts: Vec::new(),
         }))
-    }
-
-    fn side(&mut self, row: &ObjectRow) -> Result<CompetingValue, StoreError> {
-        let value = self.value_of(row)?;
-        let sources = self.sources_of(row)?;
-        // Not the last one admitted here: devices with equal logs must name the same.
-        let entries = self.entries_of(&sources)?;
-        let last = entries.into_iter().max_by_key(|(no, seq, entry)| (entry.time, self.log_id(*no), *seq));
-        Ok(CompetingValue {
-            value,
-            device: last.as_ref().and_then(|(no, ..)| self.log_id(*no)).map(|log| log.device),
-            actor: last.as_ref().map(|(.., entry)| entry.actor.clone()),
-            operation: last.as_ref().map(|(.., entry)| entry.operation),
-            at: row.changed.rfc3339(),
-        })
     }
 
     /// The value at given heads is what automerge computes; this is the current one.
@@ -285,7 +267,7 @@ impl Engine {
             ObjectState::Conflicted
         } else if first.is_tombstoned() {
             ObjectState::Tombstoned
-        } else if first.open > 0 {
+        } else if !first.cards.is_empty() {
             ObjectState::Conflicted
         } else if self.pending.of_object(&first.object).any(|(_, row)| blocks(row)) {
             ObjectState::Blocked
@@ -399,7 +381,7 @@ impl Engine {
             epoch: self.store_row.epoch.0,
             objects: self.objects,
             operations: self.entries() + self.log(self.local).map_or(0, |local| local.size().0),
-            open_cards: 0,
+            open_cards: self.open_cards()?,
             stopped: self.store_row.stopped.map(|stop| stop.to_string()),
             held: count(EntryState::Held),
             refused: count(EntryState::Refused),
@@ -460,8 +442,14 @@ impl Engine {
     pub(crate) fn standing_lives(&self, object: &ObjectId) -> Result<Vec<ObjectRow>, StoreError> {
         let mut lives = self.object_lives(object)?;
         if lives.iter().all(ObjectRow::is_tombstoned) {
-            lives.truncate(1);
+            // Each of several may have been ended in favour of another.
+            let contested: Vec<_> = competing_lives(&lives).iter().map(|row| row.incarnation).collect();
+            match contested.is_empty() {
+                true => lives.truncate(1),
+                false => lives.retain(|row| contested.contains(&row.incarnation)),
+            }
         } else {
+            lives.retain(|row| !row.is_tombstoned() || row.yields.is_none());
             lives.sort_by_key(ObjectRow::is_tombstoned);
         }
         Ok(lives)

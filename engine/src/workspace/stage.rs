@@ -5,6 +5,7 @@
 //! signature per log.
 
 use super::cache::{self, Loaded};
+use super::cards::Decided;
 use super::waiting::Standing;
 use super::{Engine, Event, LogState, ObjectKey};
 use crate::log::LogRecord;
@@ -46,6 +47,8 @@ pub(crate) struct StagedObject {
     pub(crate) row_changed: bool,
     /// Whether something was admitted that was made without knowledge of all there was.
     pub(crate) is_apart: bool,
+    /// Entries of this stage that may have decided something, where something was open.
+    pub(crate) decided: Vec<Decided>,
 }
 
 /// What one commit will change.
@@ -341,6 +344,7 @@ impl Engine {
                     remote: false,
                     row_changed: false,
                     is_apart: false,
+                    decided: Vec::new(),
                 }))
             }
         }
@@ -352,6 +356,7 @@ impl Engine {
         for staged in objects.values_mut() {
             self.write_object(&mut stage, staged)?;
         }
+        self.update_lives(&mut stage, &objects)?;
         for (no, records) in std::mem::take(&mut stage.appended) {
             self.seal_appended(&mut stage, no, &records)?;
         }
@@ -431,12 +436,13 @@ impl Engine {
         if staged.admitted.is_empty() && !staged.row_changed {
             return Ok(());
         }
-        self.judge_contradictions(stage, staged)?;
-        let row = &mut staged.row;
         if !staged.admitted.is_empty() {
-            append_changes(&mut stage.batch, row, &staged.admitted);
-            row.heads = document::heads(&staged.document);
+            append_changes(&mut stage.batch, &mut staged.row, &staged.admitted);
+            staged.row.heads = document::heads(&staged.document);
         }
+        let judged = self.judge_contradictions(stage, staged)?;
+        self.update_cards(stage, staged, judged.as_ref())?;
+        let row = &staged.row;
         let tail_outgrew =
             row.parts >= COMPACT_FROM && row.tail_bytes > COMPACT_BYTES.max(row.snapshot_bytes);
         if tail_outgrew || row.parts > COMPACT_PARTS {

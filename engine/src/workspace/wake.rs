@@ -11,7 +11,7 @@ use crate::store::StoreError;
 use crate::store::rows::{LogKind, PendingRow};
 use crate::store::tables::LogNo;
 use syncd_schema::operation::EntryState;
-use syncd_schema::{Digest, EntryKind, LogSeq};
+use syncd_schema::{Digest, LogSeq};
 
 impl Engine {
     /// Lets in what waited for objects that are born on this stage: an equal birth that came from elsewhere may be
@@ -37,7 +37,7 @@ impl Engine {
         done: &mut Ledgered,
     ) -> Result<Option<Candidate>, StoreError> {
         let arrival = self.stored_arrival(stage, at, session, done)?;
-        let Some(arrival) = arrival.filter(|arrival| arrival.record.entry.kind == EntryKind::EDIT) else {
+        let Some(arrival) = arrival.filter(|arrival| arrival.record.entry.kind.is_change()) else {
             return Ok(None);
         };
         match self.judge(stage, &arrival, done)? {

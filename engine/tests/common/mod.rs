@@ -247,6 +247,7 @@ impl Hand {
             seen: Vec::new(),
             governance: self.governance.clone(),
             base: None,
+            note: None,
         };
         LogRecord { entry, payload: Some(payload.to_vec()) }
     }

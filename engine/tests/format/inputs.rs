@@ -161,7 +161,7 @@ pub(crate) fn payloads() -> Vec<(&'static str, EntryKind, Vec<u8>)> {
     let bundle =
         Bundle { text: "permit(principal, action, resource);".to_owned(), supersedes: vec![digest(0x53)] };
     let removal = Member { role: None, keys: Vec::new(), key_signature: Vec::new(), ..member() };
-    let tombstone = Tombstone { heads: vec![object().edit.hash] };
+    let tombstone = Tombstone { heads: vec![object().edit.hash], keeps: None };
     vec![
         ("genesis", EntryKind::GENESIS, genesis().to_bytes()),
         ("member", EntryKind::MEMBER, cbor::encode(&member())),

@@ -49,7 +49,7 @@ fn records(edits: usize) -> Vec<LogRecord> {
         list.push(LogRecord { entry, payload });
         last = change.hash;
     }
-    let tombstone = cbor::encode(&Tombstone { heads: vec![last] });
+    let tombstone = cbor::encode(&Tombstone { heads: vec![last], keeps: None });
     let end = entry(100, EntryKind::TOMBSTONE, Some(about_other), &tombstone);
     let end = Entry {
         operation: OperationId([0x77; 16]),

@@ -27,6 +27,7 @@ pub(crate) struct Ask {
     pub(crate) base: Base,
     pub(crate) dangerous: bool,
     pub(crate) weakens: bool,
+    pub(crate) argued: bool,
 }
 
 impl Default for Ask {
@@ -48,6 +49,7 @@ impl Default for Ask {
             base: Base::Named,
             dangerous: false,
             weakens: false,
+            argued: false,
         }
     }
 }
@@ -71,6 +73,7 @@ impl Ask {
             base: self.base,
             touches_dangerous: self.dangerous,
             weakens: self.weakens,
+            argued: self.argued,
         }
     }
 }

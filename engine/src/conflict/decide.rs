@@ -1,0 +1,184 @@
+//! The change that a decision is: written on exactly the changes it decides about, and nothing else.
+
+use super::sides::item;
+use super::{
+    Alternative, Choice, Conflict, Keep, Key, Kind, OpName, Question, Settlement, describe, resolution,
+};
+use crate::document::node::{Node, Planner};
+use crate::document::writer::{Spot, Writer};
+use crate::document::{self, EditError, EncodedChange};
+use automerge::transaction::CommitOptions;
+use automerge::{ActorId, Automerge, Change, ChangeHash, ObjType, Prop, ReadDoc};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use syncd_schema::Digest;
+use syncd_schema::manifest::Manifest;
+
+/// What is to be in the place.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// What a side left.
+    Keep(Alternative),
+    /// This value.
+    Value(Value),
+}
+
+/// What a change of a document settles, if it is a resolution.
+#[must_use]
+pub fn settlement_of(doc: &Automerge, change: &Digest) -> Option<Settlement> {
+    // Asking for a change walks its operations, for its message does not.
+    let meta = doc.get_change_meta_by_hash(&ChangeHash(change.0))?;
+    Settlement::of_message(meta.message.as_deref()?)?;
+    Settlement::of_change(&doc.get_change_by_hash(&ChangeHash(change.0))?)
+}
+
+/// The generation of a decision about some changes.
+#[must_use]
+pub fn generation(doc: &Automerge, changes: &BTreeSet<Digest>) -> u32 {
+    let of = |digest: &Digest| settlement_of(doc, digest).map(|settlement| settlement.generation);
+    changes.iter().filter_map(of).max().unwrap_or_default().saturating_add(1)
+}
+
+/// The resolution of a conflict. The document is read and not changed.
+///
+/// # Errors
+/// When the answer does not fit the place or the limits.
+pub fn decide(
+    doc: &Automerge,
+    conflict: &Conflict,
+    (card, choice, answer): (Digest, Choice, &Answer),
+    manifest: &Manifest,
+) -> Result<EncodedChange, EditError> {
+    let changes: BTreeSet<Digest> = conflict.sides.iter().map(|side| side.change).collect();
+    let question = Question::Place(resolution::place_name(&conflict.place));
+    write(doc, &changes, (card, choice, question), manifest, |writer, fork| {
+        answer_at(writer, fork, conflict, answer)
+    })
+}
+
+/// A change that answers a card's question, on top of these changes: a pure function of all that it is given.
+///
+/// # Errors
+/// When what is written does not fit, or a change is not in the document.
+pub fn write(
+    doc: &Automerge,
+    changes: &BTreeSet<Digest>,
+    (card, choice, question): (Digest, Choice, Question),
+    manifest: &Manifest,
+    fill: impl Fn(&mut Writer<'_, '_>, &Automerge) -> Result<(), EditError>,
+) -> Result<EncodedChange, EditError> {
+    let heads: Vec<ChangeHash> = changes.iter().map(|change| ChangeHash(change.0)).collect();
+    let fork = doc.fork_at(&heads)?;
+    let heads = document::heads(&fork).into_iter().collect();
+    let settlement = &Settlement { question, choice, generation: generation(doc, &heads), card };
+    // The actor follows from the content, so the content is written twice: first by nobody.
+    let nobody = attempt(&fork, [0; 16], settlement, manifest, &fill)?;
+    let actor = resolution::actor(&nobody);
+    let change = attempt(&fork, actor, settlement, manifest, &fill)?;
+    if Settlement::of_change(&change).as_ref() != Some(settlement) {
+        return Err(EditError::Lost);
+    }
+    let change = EncodedChange { hash: Digest(change.hash().0), bytes: change.raw_bytes().to_vec() };
+    change.check_size()?;
+    Ok(change)
+}
+
+fn attempt(
+    fork: &Automerge,
+    actor: [u8; 16],
+    settlement: &Settlement,
+    manifest: &Manifest,
+    fill: impl Fn(&mut Writer<'_, '_>, &Automerge) -> Result<(), EditError>,
+) -> Result<Change, EditError> {
+    let mut copy = fork.clone();
+    copy.set_actor(ActorId::from(&actor[..]));
+    let mut tx = copy.transaction();
+    let filled = fill(&mut Writer::new(&mut tx, manifest), fork);
+    if let Err(error) = filled {
+        tx.rollback();
+        return Err(error);
+    }
+    let options = || CommitOptions::default().with_time(0).with_message(settlement.to_string());
+    let hash = match tx.commit_with(options()).0 {
+        Some(hash) => hash,
+        // What is shown is what was chosen: the decision is all there is to write.
+        None => copy.empty_commit(options()),
+    };
+    copy.get_change_by_hash(&hash).ok_or(EditError::Lost)
+}
+
+fn answer_at(
+    writer: &mut Writer<'_, '_>,
+    doc: &Automerge,
+    conflict: &Conflict,
+    answer: &Answer,
+) -> Result<(), EditError> {
+    let path = describe::steps(doc, &conflict.place);
+    if conflict.kind == Kind::Text {
+        let spot = writer.spot(&path)?;
+        return match answer {
+            Answer::Value(value) => writer.set(&spot, &path, value),
+            Answer::Keep(side) => writer.set(&spot, &path, &side.value),
+        };
+    }
+    let (spot, is_there) = spot(doc, conflict, &path)?;
+    let node = match answer {
+        Answer::Value(value) => Planner::at(writer.manifest, &path).plan(value)?,
+        Answer::Keep(Alternative { keep: Keep::Gone, .. }) => {
+            return if is_there { writer.delete(&spot) } else { Ok(()) };
+        }
+        Answer::Keep(Alternative { keep: Keep::Count(count), .. }) => {
+            Node::Scalar(automerge::ScalarValue::counter(*count))
+        }
+        Answer::Keep(Alternative { keep: Keep::Container(container), .. }) => {
+            let kind = doc.object_type(container.object())?;
+            Node::read(doc, &automerge::Value::Object(kind), &container.object())?
+        }
+        Answer::Keep(Alternative { keep: Keep::Put(name), .. }) => match kept(doc, &spot, name)? {
+            Some(node) => node,
+            None => return Ok(()),
+        },
+        Answer::Keep(Alternative { keep: Keep::Text(_), .. }) => return Err(EditError::Lost),
+    };
+    if is_there { writer.put(&spot, &path, &node) } else { writer.add(&spot, &path, &node) }
+}
+
+/// What an operation put, if it must be written again to be the only one.
+fn kept(doc: &Automerge, spot: &Spot, name: &OpName) -> Result<Option<Node>, EditError> {
+    let (container, prop): (_, Prop) = match spot {
+        Spot::Key { map, key } => (map, key.as_str().into()),
+        Spot::Item { list, index, .. } => (list, (*index).into()),
+        Spot::Root => return Err(EditError::Lost),
+    };
+    let all = doc.get_all(container, prop)?;
+    let is_alone = all.len() == 1;
+    let found = all.into_iter().find(|(_, id)| OpName::of_object(id).as_ref() == Some(name));
+    match found {
+        Some(_) if is_alone => Ok(None),
+        Some((value, id)) => Node::read(doc, &value, &id).map(Some),
+        // Somebody has written over it since: what is there stays.
+        None => Ok(None),
+    }
+}
+
+/// The place, and whether anything is there. An item that is gone comes back where it stood.
+fn spot(doc: &Automerge, conflict: &Conflict, path: &[String]) -> Result<(Spot, bool), EditError> {
+    let container = conflict.place.object.as_ref().map_or(automerge::ROOT, OpName::object);
+    match &conflict.place.key {
+        Key::Name(name) => {
+            let is_there = doc.get(&container, name.as_str())?.is_some();
+            Ok((Spot::Key { map: container, key: name.clone() }, is_there))
+        }
+        Key::Element(_) => {
+            if doc.object_type(&container)? != ObjType::List {
+                return Err(EditError::Lost);
+            }
+            let len = doc.length(&container);
+            let stood = || path.last().and_then(|step| step.parse().ok()).unwrap_or(len).min(len);
+            let here = item(doc, conflict);
+            let index = here.unwrap_or_else(stood);
+            Ok((Spot::Item { list: container, index, len }, here.is_some()))
+        }
+        Key::Head => Err(EditError::Lost),
+    }
+}

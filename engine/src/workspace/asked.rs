@@ -1,0 +1,430 @@
+//! Cards as they are shown: what is asked, every side with its author and what that had seen, and what each answer does.
+
+use super::cards::{CardKind, competing_lives};
+use super::judge::MACHINE_GENERATIONS;
+use super::read::{Competing, CompetingValue};
+use super::{Engine, ObjectKey};
+use crate::conflict::{self, Alternative, Choice, Conflict};
+use crate::document;
+use crate::store::StoreError;
+use crate::store::rows::{self, AboutRow, CardRow, ObjectRow};
+use crate::store::tables::LogNo;
+use crate::store::tables::Table;
+use automerge::{Automerge, ChangeHash};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use syncd_schema::{Actor, Collection, DeviceId, Digest, Entry, LogSeq, ObjectId, OperationId};
+
+/// A card in a list.
+#[derive(Clone, Debug, Serialize)]
+pub struct CardSummary {
+    /// Its id.
+    pub card: Digest,
+    /// The object it is about.
+    pub object: ObjectId,
+    /// Its collection.
+    pub collection: Collection,
+    /// Where in the object; empty for all of it.
+    pub path: String,
+    /// What kind of question it is.
+    pub kind: &'static str,
+    /// `open`, `resolved` or `superseded`.
+    pub status: &'static str,
+    /// When it was opened here.
+    pub at: String,
+}
+
+/// One answer to a card.
+#[derive(Clone, Debug, Serialize)]
+pub struct OptionView {
+    /// The word for `resolve`.
+    pub option: &'static str,
+    /// What it does, on every device.
+    pub consequence: String,
+    /// Whether it is what most would choose.
+    pub recommended: bool,
+}
+
+/// How a card was decided.
+#[derive(Clone, Debug, Serialize)]
+pub struct ResolutionView {
+    /// The operation.
+    pub operation: OperationId,
+    /// What was chosen; `edit` or `delete` where somebody simply wrote.
+    pub option: String,
+    /// Who.
+    pub actor: Actor,
+    /// On which device.
+    pub device: DeviceId,
+    /// When, by that device's clock.
+    pub at: String,
+    /// Why, in the author's words.
+    pub because: Option<String>,
+}
+
+/// One side of a card.
+#[derive(Clone, Debug, Serialize)]
+pub struct SideView {
+    /// What it says, by whom.
+    #[serde(flatten)]
+    pub said: CompetingValue,
+    /// Whether it is what is shown here.
+    pub shown: bool,
+    /// What its author had seen there.
+    pub base: Value,
+    /// The document's heads that its author had seen.
+    pub seen: Vec<Digest>,
+}
+
+/// A card with all there is to know about it.
+#[derive(Clone, Debug, Serialize)]
+pub struct CardView {
+    /// What lists show.
+    #[serde(flatten)]
+    pub summary: CardSummary,
+    /// What may be answered; nothing when it is not open.
+    pub options: Vec<OptionView>,
+    /// The sides.
+    pub values: Vec<SideView>,
+    /// The sides' operations: for `resolve --pick`.
+    pub operations: Vec<OperationId>,
+    /// Who may decide.
+    pub may_decide: &'static str,
+    /// How often the same has been decided already.
+    pub generation: u32,
+    /// How it was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<ResolutionView>,
+    /// Cards in its place.
+    pub superseded_by: Vec<Digest>,
+    /// Cards that it took the place of.
+    pub supersedes: Vec<Digest>,
+}
+
+/// Something to choose, with the operations that stand for it.
+pub(super) struct Offer {
+    pub(super) alternative: Alternative,
+    /// The operation it is named by, and all that stand for it.
+    pub(super) operations: Vec<OperationId>,
+    pub(super) author: Option<(Option<DeviceId>, Entry)>,
+}
+
+/// Entries by their change, each with its device.
+pub(super) type Authors = BTreeMap<Digest, (Option<DeviceId>, Entry)>;
+
+impl Engine {
+    /// The open cards, or all there ever were here.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn cards(&self, all: bool) -> Result<Vec<CardSummary>, StoreError> {
+        let prefix: &[u8] = if all { &[] } else { &[0] };
+        let mut cards = Vec::new();
+        for (at, bytes) in self.store.prefix(Table::Cards, prefix)? {
+            let Some(id) = at.get(1..).and_then(|id| id.try_into().ok()).map(Digest) else { continue };
+            cards.push(summary(id, &rows::decode(Table::Cards, &at, &bytes)?));
+        }
+        cards.sort_by(|one, other| (&one.at, &one.card).cmp(&(&other.at, &other.card)));
+        Ok(cards)
+    }
+
+    /// How many cards are open.
+    pub(super) fn open_cards(&self) -> Result<u64, StoreError> {
+        Ok(self.store.keys(Table::Cards, &[0], usize::MAX)?.len() as u64)
+    }
+
+    /// The card with this id, or the only one whose id begins so: at least eight digits.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn find_card(&self, text: &str) -> Result<Option<Digest>, StoreError> {
+        if let Ok(card) = text.parse::<Digest>() {
+            return Ok(self.card_row(None, &card)?.map(|_| card));
+        }
+        let Some(start) = (text.len() >= 8).then(|| hex::decode(text.get(..text.len() & !1)?).ok()).flatten()
+        else {
+            return Ok(None);
+        };
+        let mut found = Vec::new();
+        for state in [0, 1] {
+            for at in self.store.keys(Table::Cards, &[&[state], start.as_slice()].concat(), 3)? {
+                found.extend(at.get(1..).and_then(|id| id.try_into().ok()).map(Digest));
+            }
+        }
+        found.retain(|card: &Digest| card.to_string().starts_with(text));
+        Ok(if let [card] = found.as_slice() { Some(*card) } else { None })
+    }
+
+    /// A card with its sides and options.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn card(&mut self, card: &Digest) -> Result<Option<CardView>, StoreError> {
+        let Some(row) = self.card_row(None, card)? else { return Ok(None) };
+        let offers = if row.end.is_none() { self.offers(&row)? } else { Vec::new() };
+        let mut values = Vec::new();
+        for offer in &offers {
+            values.push(self.side_view(&row, offer)?);
+        }
+        let end = row.end.as_ref();
+        let decided =
+            end.and_then(|end| end.by.as_ref()).filter(|_| end.is_some_and(|end| end.successors.is_empty()));
+        Ok(Some(CardView {
+            summary: summary(*card, &row),
+            options: if end.is_none() { self.options(&row, &offers) } else { Vec::new() },
+            operations: values.iter().filter_map(|side| side.said.operation).collect(),
+            values,
+            may_decide: if row.generation >= MACHINE_GENERATIONS {
+                "a person"
+            } else {
+                "a person or an agent"
+            },
+            generation: row.generation,
+            resolution: decided.map(|by| ResolutionView {
+                operation: by.operation,
+                option: by.choice.clone(),
+                actor: by.actor.clone(),
+                device: by.device,
+                at: by.at.rfc3339(),
+                because: by.because.clone(),
+            }),
+            superseded_by: end.map(|end| end.successors.clone()).unwrap_or_default(),
+            supersedes: row.before,
+        }))
+    }
+
+    /// What there is to choose from.
+    pub(super) fn offers(&mut self, row: &CardRow) -> Result<Vec<Offer>, StoreError> {
+        let key: ObjectKey = (row.object.clone(), row.collection.clone(), row.incarnation);
+        match &row.about {
+            AboutRow::Conflict(id) => {
+                let Some(object) = self.object_row(&key)? else { return Ok(Vec::new()) };
+                let conflicts = self.stored_contradictions(&object)?;
+                let Some(conflict) = conflicts.into_iter().find(|conflict| conflict.id() == *id) else {
+                    return Ok(Vec::new());
+                };
+                let authors = self.authors(&object)?;
+                let own = self.device();
+                let mut alternatives =
+                    self.with_document(&object, |doc| conflict::alternatives(doc, &conflict))?;
+                choose_shown(&mut alternatives, &authors, own);
+                Ok(alternatives.into_iter().map(|alternative| offer(alternative, &authors)).collect())
+            }
+            AboutRow::Deletion => self.deletion_offers(&key),
+            AboutRow::Lives => self.life_offers(&row.object),
+            AboutRow::Held(no, seq) => self.held_offers(&key, *no, *seq),
+        }
+    }
+
+    /// The entries of an object by their changes; of equal changes in several logs the oldest.
+    pub(super) fn authors(&self, object: &ObjectRow) -> Result<Authors, StoreError> {
+        let mut authors = Authors::new();
+        for (no, _, entry) in self.entries_of(&self.sources_of(object)?)? {
+            let device = self.log_id(no).map(|log| log.device);
+            let is_older =
+                |(other, known): &(Option<DeviceId>, Entry)| (entry.time, device) < (known.time, *other);
+            if authors.get(&entry.payload_digest).is_none_or(is_older) {
+                authors.insert(entry.payload_digest, (device, entry));
+            }
+        }
+        Ok(authors)
+    }
+
+    fn deletion_offers(&mut self, key: &ObjectKey) -> Result<Vec<Offer>, StoreError> {
+        let Some(object) = self.object_row(key)? else { return Ok(Vec::new()) };
+        let authors = self.authors(&object)?;
+        let value = self.with_document(&object, document::read)?;
+        let heads: Vec<Digest> =
+            object.heads.iter().filter(|head| !object.deleted().any(|gone| gone == *head)).copied().collect();
+        let last = heads.iter().max_by_key(|head| authors.get(*head).map(|(_, entry)| entry.time));
+        let stays = last.map(|last| Alternative {
+            change: *last,
+            changes: heads.clone(),
+            value,
+            keep: conflict::Keep::Gone,
+            is_shown: true,
+        });
+        let mut offers: Vec<Offer> = stays.into_iter().map(|stays| offer(stays, &authors)).collect();
+        let tombstones = self.tombstones_of(&object.object)?;
+        let gone = Alternative {
+            change: Digest([0; 32]),
+            changes: object.deleted().copied().collect(),
+            value: Value::Null,
+            keep: conflict::Keep::Gone,
+            is_shown: false,
+        };
+        let about =
+            |entry: &Entry| entry.subject.as_ref().is_some_and(|s| s.incarnation == object.incarnation);
+        let mut tombstones: Vec<_> = tombstones.into_iter().filter(|(_, _, entry)| about(entry)).collect();
+        tombstones.sort_by_key(|(no, _, entry)| (entry.time, self.log_id(*no)));
+        let author =
+            tombstones.last().map(|(no, _, entry)| (self.log_id(*no).map(|log| log.device), entry.clone()));
+        let operations = tombstones.iter().rev().map(|(_, _, entry)| entry.operation).collect();
+        offers.push(Offer { alternative: gone, operations, author });
+        Ok(offers)
+    }
+
+    fn life_offers(&mut self, object: &ObjectId) -> Result<Vec<Offer>, StoreError> {
+        let lives = self.object_lives(object)?;
+        let shown = self.standing_lives(object)?.first().map(|row| row.incarnation);
+        let mut offers = Vec::new();
+        let all_ended = lives.iter().all(ObjectRow::is_tombstoned);
+        for life in competing_lives(&lives) {
+            let authors = self.authors(life)?;
+            let last = authors.values().max_by_key(|(device, entry)| (entry.time, *device)).cloned();
+            let alternative = Alternative {
+                change: Digest(life.incarnation.0),
+                changes: life.heads.clone(),
+                value: match life.is_tombstoned() && !all_ended {
+                    true => Value::Null,
+                    false => self.with_document(life, document::read)?,
+                },
+                keep: conflict::Keep::Gone,
+                is_shown: shown == Some(life.incarnation),
+            };
+            let operations = authors.values().map(|(_, entry)| entry.operation).collect();
+            offers.push(Offer { alternative, operations, author: last });
+        }
+        Ok(offers)
+    }
+
+    fn side_view(&mut self, row: &CardRow, offer: &Offer) -> Result<SideView, StoreError> {
+        let key: ObjectKey = (row.object.clone(), row.collection.clone(), row.incarnation);
+        let change = offer.alternative.change;
+        let (seen, base) = match (&row.about, self.object_row(&key)?) {
+            (AboutRow::Conflict(_), Some(object)) => {
+                self.with_document(&object, |doc| base_of(doc, &change, &row.path))?
+            }
+            _ => (Vec::new(), Value::Null),
+        };
+        Ok(SideView { said: said(offer), shown: offer.alternative.is_shown, base, seen })
+    }
+
+    /// Every contradiction of an object's life that somebody is asked about.
+    pub(super) fn competing(&mut self, object: &ObjectRow) -> Result<Vec<Competing>, StoreError> {
+        let mut competing = Vec::new();
+        for card in &object.cards {
+            let Some(row) = self.card_row(None, card)? else { continue };
+            competing.extend(self.competing_at(card, &row)?);
+        }
+        Ok(competing)
+    }
+
+    /// What competes where a card asks.
+    pub(super) fn competing_at(
+        &mut self,
+        card: &Digest,
+        row: &CardRow,
+    ) -> Result<Option<Competing>, StoreError> {
+        if row.end.is_some() {
+            return Ok(None);
+        }
+        let values = self.offers(row)?.iter().map(said).collect();
+        Ok(Some(Competing { card: Some(card.to_string()), path: row.path.clone(), values }))
+    }
+
+    fn held_offers(&mut self, _: &ObjectKey, _: LogNo, _: LogSeq) -> Result<Vec<Offer>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn options(&self, row: &CardRow, offers: &[Offer]) -> Vec<OptionView> {
+        let others = offers.iter().filter(|offer| !offer.alternative.is_shown).count();
+        let pick = if others > 1 { " `--pick OPERATION` says whose." } else { "" };
+        let at = if row.path.is_empty() { "the object".to_owned() } else { row.path.clone() };
+        let words = |choice: Choice| {
+            match (&row.about, choice) {
+            (AboutRow::Deletion, Choice::Local) => "The object stays, as it is shown here, on every device.".to_owned(),
+            (AboutRow::Deletion, Choice::Remote) => "The object is deleted on every device, with the work that its deletion had not seen.".to_owned(),
+            (AboutRow::Lives, Choice::Local) => "The life that is shown here stays; the others are deleted on every device, and stay in its history.".to_owned(),
+            (AboutRow::Lives, Choice::Remote) => format!("Another life takes its place; the one shown here is deleted on every device, and stays in its history.{pick}"),
+            (AboutRow::Held(..), Choice::Local | Choice::Decline) => "The change is let in together with what takes it back: nothing looks different, and everybody goes on.".to_owned(),
+            (AboutRow::Held(..), Choice::Remote) => "The change is let in on every device.".to_owned(),
+            (_, Choice::Local) => format!("What is shown here stays at {at}, on every device; the other side stays in its history."),
+            (_, Choice::Remote) => format!("The other side takes its place at {at}, on every device; what is shown here stays in its history.{pick}"),
+            (_, Choice::Merge) => format!("The value given with --value, or that of the operation given with --pick, is written at {at} on every device."),
+            (_, Choice::Fork) => format!("What is shown here stays; a second object is made on every device with the other side.{pick}"),
+            (_, Choice::Decline) => String::new(),
+        }
+        };
+        let fits = |choice: &Choice| match (&row.about, choice) {
+            (AboutRow::Held(..), Choice::Decline) => true,
+            (_, Choice::Decline) => false,
+            _ => true,
+        };
+        let option = |choice: Choice| OptionView {
+            option: choice.word(),
+            consequence: words(choice),
+            // Nobody but the person who asks can know; losing nothing is the best advice there is.
+            recommended: matches!(
+                (&row.about, choice),
+                (AboutRow::Lives, Choice::Fork) | (AboutRow::Deletion, Choice::Local)
+            ),
+        };
+        Choice::ALL.into_iter().filter(fits).map(option).collect()
+    }
+}
+
+/// Of a text nothing is shown as it was written: the side of this device stands for what is shown here.
+fn choose_shown(alternatives: &mut [Alternative], authors: &Authors, own: DeviceId) {
+    if alternatives.iter().any(|alternative| alternative.is_shown) {
+        return;
+    }
+    let is_own = |alternative: &Alternative| {
+        let devices = alternative.changes.iter().filter_map(|change| authors.get(change)?.0);
+        devices.into_iter().any(|device| device == own)
+    };
+    let index = alternatives.iter().position(is_own).unwrap_or_default();
+    if let Some(alternative) = alternatives.get_mut(index) {
+        alternative.is_shown = true;
+    }
+}
+
+fn offer(alternative: Alternative, authors: &Authors) -> Offer {
+    let author = authors.get(&alternative.change).cloned();
+    let operations = alternative.changes.iter().filter_map(|change| Some(authors.get(change)?.1.operation));
+    Offer { operations: operations.collect(), author, alternative }
+}
+
+fn said(offer: &Offer) -> CompetingValue {
+    let author = offer.author.as_ref();
+    CompetingValue {
+        value: offer.alternative.value.clone(),
+        device: author.and_then(|(device, _)| *device),
+        actor: author.map(|(_, entry)| entry.actor.clone()),
+        operation: author.map(|(_, entry)| entry.operation),
+        at: author.map(|(_, entry)| entry.time.rfc3339()).unwrap_or_default(),
+    }
+}
+
+/// The heads that the author of a change had seen, and the value that was there then.
+fn base_of(doc: &Automerge, change: &Digest, path: &str) -> (Vec<Digest>, Value) {
+    let Some(meta) = doc.get_change_meta_by_hash(&ChangeHash(change.0)) else {
+        return (Vec::new(), Value::Null);
+    };
+    let heads: Vec<ChangeHash> = meta.deps.to_vec();
+    let value = document::read_at_heads(doc, path, &heads).unwrap_or(Value::Null);
+    (heads.iter().map(|head| Digest(head.0)).collect(), value)
+}
+
+pub(super) fn summary(card: Digest, row: &CardRow) -> CardSummary {
+    CardSummary {
+        card,
+        object: row.object.clone(),
+        collection: row.collection.clone(),
+        path: row.path.clone(),
+        kind: CardKind::of_row(row).word(),
+        status: match &row.end {
+            None => "open",
+            Some(end) if end.successors.is_empty() => "resolved",
+            Some(_) => "superseded",
+        },
+        at: row.opened.rfc3339(),
+    }
+}
+
+/// The contradiction that a card is about.
+pub(super) fn conflict_of(conflicts: impl IntoIterator<Item = Conflict>, row: &CardRow) -> Option<Conflict> {
+    let AboutRow::Conflict(id) = &row.about else { return None };
+    conflicts.into_iter().find(|conflict| conflict.id() == *id)
+}

@@ -1,0 +1,425 @@
+//! Cards: what somebody is asked, from the moment it is found until it is decided or something else took its place.
+//!
+//! A card is derived, never sent: its id is a hash of what competes, so that every device with the same entries
+//! has the same open cards. What travels is the decision ([`super::resolve`]), an entry like any other. Cards are
+//! brought up to date in the transaction that changes what they are about.
+
+use super::contradictions::asks;
+use super::stage::{Stage, StagedObject};
+use super::{Engine, Event, ObjectKey};
+use crate::conflict::{self, Conflict, Kind, Settlement};
+use crate::ledger;
+use crate::store::StoreError;
+use crate::store::rows::{self, AboutRow, CardEnd, CardRow, DecidedRow, ObjectRow};
+use crate::store::tables::{Table, key};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use syncd_evidence::{Outcome, RecordKind};
+use syncd_schema::entry::Subject;
+use syncd_schema::{Actor, DeviceId, Digest, Entry, Incarnation, ObjectId, OperationType, cbor, domain};
+
+/// What kind of question a card asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CardKind {
+    /// Several values where there can be one.
+    ConcurrentValue,
+    /// Deleted by one, written by another: a field, an item, or the object as a whole.
+    DeleteEdit,
+    /// Work inside of what another took away.
+    ReplacedContainer,
+    /// A counter set by one and counted by another.
+    CounterReset,
+    /// A stretch of text that several rewrote.
+    OverlappingText,
+    /// One id, several lives.
+    DuplicateIdentity,
+    /// A change that policy lets in once somebody has looked.
+    PolicyReview,
+    /// A change that contradicts, kept out until somebody decides.
+    HeldChange,
+}
+
+impl CardKind {
+    const ALL: [Self; 8] = [
+        Self::ConcurrentValue,
+        Self::DeleteEdit,
+        Self::ReplacedContainer,
+        Self::CounterReset,
+        Self::OverlappingText,
+        Self::DuplicateIdentity,
+        Self::PolicyReview,
+        Self::HeldChange,
+    ];
+
+    /// The word used in lists and records.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ConcurrentValue => "concurrent_value",
+            Self::DeleteEdit => "delete_edit",
+            Self::ReplacedContainer => "replaced_container",
+            Self::CounterReset => "counter_reset",
+            Self::OverlappingText => "overlapping_text",
+            Self::DuplicateIdentity => "duplicate_identity",
+            Self::PolicyReview => "policy_review",
+            Self::HeldChange => "held_change",
+        }
+    }
+
+    pub(super) fn of_row(row: &CardRow) -> Self {
+        Self::ALL.get(usize::from(row.kind)).copied().unwrap_or(Self::ConcurrentValue)
+    }
+
+    pub(super) const fn of_conflict(kind: Kind) -> Self {
+        match kind {
+            Kind::Value => Self::ConcurrentValue,
+            Kind::DeleteEdit => Self::DeleteEdit,
+            Kind::Inside => Self::ReplacedContainer,
+            Kind::CounterReset => Self::CounterReset,
+            Kind::Text => Self::OverlappingText,
+        }
+    }
+}
+
+/// An admitted entry that may have decided something.
+#[derive(Clone, Debug)]
+pub(crate) struct Decided {
+    /// Its change; none of a deletion.
+    pub(crate) change: Option<Digest>,
+    /// What it says that it settles.
+    pub(crate) settles: Option<Settlement>,
+    /// Who made it, and how.
+    pub(crate) row: DecidedRow,
+}
+
+impl Decided {
+    /// What an entry may have decided.
+    pub(crate) fn of(entry: &Entry, device: DeviceId, settles: Option<Settlement>) -> Self {
+        let choice = match (&settles, entry.kind.is_change()) {
+            (Some(settlement), _) => settlement.choice.word(),
+            (None, true) => "edit",
+            (None, false) => "delete",
+        };
+        Self {
+            change: entry.kind.is_change().then_some(entry.payload_digest),
+            settles,
+            row: DecidedRow {
+                operation: entry.operation,
+                actor: entry.actor.clone(),
+                device,
+                choice: choice.to_owned(),
+                because: entry.note.clone(),
+                at: entry.time,
+            },
+        }
+    }
+}
+
+/// What an object's conflicts were and are, where they were looked at.
+pub(super) struct Judged {
+    pub(super) before: BTreeSet<Conflict>,
+    pub(super) after: BTreeSet<Conflict>,
+}
+
+impl Engine {
+    /// The id of a card about a contradiction inside of an object.
+    pub(super) fn conflict_card(&self, row: &ObjectRow, conflict: &Conflict) -> Digest {
+        self.card_id(row, "conflict", &[conflict.id()])
+    }
+
+    /// The id of the card about an object that was deleted and lives on; none if it does not.
+    pub(super) fn deletion_card(&self, row: &ObjectRow) -> Option<Digest> {
+        let parts: Vec<Digest> = row.deleted().chain(&row.heads).copied().collect();
+        row.is_half_deleted().then(|| self.card_id(row, "deletion", &parts))
+    }
+
+    /// The id of a card about a change that waits for somebody.
+    pub(super) fn held_card(&self, object: &ObjectKey, change: &Digest) -> Digest {
+        self.card_of(object, "held", &[*change])
+    }
+
+    fn card_id(&self, row: &ObjectRow, about: &str, parts: &[Digest]) -> Digest {
+        let key = (row.object.clone(), row.collection.clone(), row.incarnation);
+        self.card_of(&key, about, parts)
+    }
+
+    fn card_of(&self, (object, collection, life): &ObjectKey, about: &str, parts: &[Digest]) -> Digest {
+        let digests: Vec<u8> = parts.iter().flat_map(|part| part.0).collect();
+        let names = [collection.as_str().as_bytes(), object.as_str().as_bytes(), &life.0];
+        let [collection, object, life] = names;
+        domain::hash(
+            "card",
+            &[self.workspace.as_bytes(), collection, object, life, about.as_bytes(), &digests],
+        )
+    }
+
+    /// Opens and ends the cards of one life of an object, after what happened to it on this stage.
+    pub(super) fn update_cards(
+        &mut self,
+        stage: &mut Stage,
+        staged: &mut StagedObject,
+        judged: Option<&Judged>,
+    ) -> Result<(), StoreError> {
+        let row = &staged.row;
+        let was_deleted = !row.covered.is_empty();
+        if judged.is_none() && row.cards.is_empty() && !was_deleted {
+            return Ok(());
+        }
+        let mut before: BTreeMap<Digest, CardRow> = BTreeMap::new();
+        for card in &row.cards {
+            before.extend(self.card_row(Some(stage), card)?.map(|found| (*card, found)));
+        }
+        let mut wanted: BTreeMap<Digest, CardRow> = match judged {
+            Some(judged) => self.conflict_cards(staged, &judged.after, stage),
+            None => before
+                .iter()
+                .filter(|(_, row)| matches!(row.about, AboutRow::Conflict(_)))
+                .map(|(card, row)| (*card, row.clone()))
+                .collect(),
+        };
+        if let Some(card) = self.deletion_card(&staged.row) {
+            let row = new_card(&staged.row, CardKind::DeleteEdit, AboutRow::Deletion, stage);
+            wanted.insert(card, row);
+        }
+        let ended: Vec<Digest> = before.keys().filter(|card| !wanted.contains_key(*card)).copied().collect();
+        let opened: Vec<Digest> = wanted.keys().filter(|card| !before.contains_key(*card)).copied().collect();
+        for card in ended {
+            let Some(old) = before.remove(&card) else { continue };
+            let mut successors = Vec::new();
+            for new in &opened {
+                if let Some(row) = wanted.get_mut(new).filter(|new| takes_place(&old, new, judged)) {
+                    row.before.push(card);
+                    successors.push(*new);
+                }
+            }
+            let by = decided_by(staged, &card, &old, judged);
+            self.end_card(stage, card, old, successors, by);
+        }
+        for card in opened {
+            if let Some(new) = wanted.get(&card) {
+                self.open_card(stage, card, new);
+            }
+        }
+        staged.row.cards = wanted.into_keys().collect();
+        Ok(())
+    }
+
+    fn conflict_cards(
+        &self,
+        staged: &StagedObject,
+        conflicts: &BTreeSet<Conflict>,
+        stage: &Stage,
+    ) -> BTreeMap<Digest, CardRow> {
+        let rules = Arc::clone(&self.rules);
+        let manifest = rules.governance.manifest(&staged.row.collection);
+        let cards = conflicts.iter().filter_map(|conflict| {
+            let steps = asks(&staged.document, &manifest, conflict)?;
+            let kind = CardKind::of_conflict(conflict.kind);
+            let about = AboutRow::Conflict(conflict.id());
+            let changes = conflict.sides.iter().map(|side| side.change).collect();
+            let row = CardRow {
+                path: conflict::pointer(&steps),
+                generation: conflict::generation(&staged.document, &changes).saturating_sub(1),
+                ..new_card(&staged.row, kind, about, stage)
+            };
+            Some((self.conflict_card(&staged.row, conflict), row))
+        });
+        cards.collect()
+    }
+
+    /// Opens and ends the cards about ids that have several lives.
+    pub(super) fn update_lives(
+        &mut self,
+        stage: &mut Stage,
+        objects: &BTreeMap<ObjectKey, StagedObject>,
+    ) -> Result<(), StoreError> {
+        let changed: BTreeSet<&ObjectId> = objects
+            .values()
+            .filter(|staged| staged.is_new || staged.row_changed)
+            .map(|staged| &staged.row.object)
+            .collect();
+        for object in changed {
+            let stored = self.object_lives(object)?;
+            let staged: Vec<&StagedObject> =
+                objects.values().filter(|staged| staged.row.object == *object).collect();
+            let new = staged.iter().filter(|staged| staged.is_new).count();
+            if stored.len() + new < 2 {
+                continue;
+            }
+            let mut after = stored.clone();
+            after.retain(|row| !staged.iter().any(|staged| same_life(row, &staged.row)));
+            after.extend(staged.iter().map(|staged| staged.row.clone()));
+            let (was, is) = (self.lives_card(&stored), self.lives_card(&after));
+            if was.as_ref().map(|(card, _)| card) == is.as_ref().map(|(card, _)| card) {
+                continue;
+            }
+            let mut opened = is.map(|(card, life)| {
+                (card, new_card(&life, CardKind::DuplicateIdentity, AboutRow::Lives, stage))
+            });
+            if let Some((card, _)) = was
+                && let Some(old) = self.card_row(Some(stage), &card)?
+            {
+                let successors = opened.iter().map(|(card, _)| *card).collect();
+                if let Some((_, new)) = &mut opened {
+                    new.before.push(card);
+                }
+                let by =
+                    staged.iter().flat_map(|staged| &staged.decided).max_by_key(|decided| decided.row.at);
+                let by = by.map(|decided| decided.row.clone());
+                self.end_card(stage, card, old, successors, by);
+            }
+            if let Some((card, row)) = opened {
+                self.open_card(stage, card, &row);
+            }
+        }
+        Ok(())
+    }
+
+    /// The card about an id with these lives, and the first of those that it is about: several that stand, or several
+    /// of which each was ended in favour of another that was ended too.
+    pub(super) fn lives_card(&self, lives: &[ObjectRow]) -> Option<(Digest, ObjectRow)> {
+        let competing = competing_lives(lives);
+        let first = competing.first()?;
+        let names: Vec<u8> = competing.iter().flat_map(|row| row.incarnation.0).collect();
+        let about: &[u8] = if lives.iter().all(ObjectRow::is_tombstoned) { b"ended" } else { b"lives" };
+        let object = first.object.as_str().as_bytes();
+        let card = domain::hash("card", &[self.workspace.as_bytes(), object, about, &names]);
+        Some((card, (*first).clone()))
+    }
+
+    /// A card, open or not.
+    pub(super) fn card_row(
+        &self,
+        stage: Option<&Stage>,
+        card: &Digest,
+    ) -> Result<Option<CardRow>, StoreError> {
+        for is_open in [true, false] {
+            let at = key::card(card, is_open);
+            let row = match stage.and_then(|stage| stage.batch.get(Table::Cards, &at)) {
+                Some(staged) => staged.map(|bytes| rows::decode(Table::Cards, &at, bytes)).transpose()?,
+                None => rows::read(&self.store, Table::Cards, &at)?,
+            };
+            if row.is_some() {
+                return Ok(row);
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn open_card(&mut self, stage: &mut Stage, card: Digest, row: &CardRow) {
+        stage.batch.delete(Table::Cards, key::card(&card, false));
+        stage.batch.put(Table::Cards, key::card(&card, true), cbor::encode(row));
+        let words = format!("card {card}: {} at {:?}", CardKind::of_row(row).word(), row.path);
+        self.record_card(stage, row, true, &Actor::system(), &words);
+        stage.events.push(Event::Card { card, object: row.object.clone(), is_open: true });
+    }
+
+    pub(super) fn end_card(
+        &mut self,
+        stage: &mut Stage,
+        card: Digest,
+        mut row: CardRow,
+        successors: Vec<Digest>,
+        by: Option<DecidedRow>,
+    ) {
+        let (actor, words) = match (&by, successors.as_slice()) {
+            (_, [next, ..]) => (Actor::system(), format!("card {card}: superseded by {next}")),
+            (Some(by), []) => {
+                (by.actor.clone(), format!("card {card}: {} by operation {}", by.choice, by.operation))
+            }
+            (None, []) => (Actor::system(), format!("card {card}: nothing competes any more")),
+        };
+        self.record_card(stage, &row, false, &actor, &words);
+        row.end = Some(CardEnd { at: stage.now, successors, by });
+        stage.batch.delete(Table::Cards, key::card(&card, true));
+        stage.batch.put(Table::Cards, key::card(&card, false), cbor::encode(&row));
+        stage.events.push(Event::Card { card, object: row.object.clone(), is_open: false });
+    }
+
+    fn record_card(&mut self, stage: &mut Stage, row: &CardRow, is_new: bool, actor: &Actor, words: &str) {
+        let (kind, outcome, operation) = match is_new {
+            true => (RecordKind::Conflict, Outcome::Held, OperationType::Detect),
+            false => (RecordKind::Resolution, Outcome::Fulfilled, OperationType::Resolve),
+        };
+        let mut record = ledger::record(kind, outcome, operation, actor, self.device());
+        let (collection, object, incarnation) = (row.collection.clone(), row.object.clone(), row.incarnation);
+        record.subject = Some(Subject { collection, object, incarnation });
+        record.set_note(words);
+        self.record(stage, record);
+    }
+}
+
+/// Those lives of an id that somebody has to choose from, sorted; none when there is nothing to choose. One that was
+/// deleted by somebody who did not choose between lives competes with those that stand.
+pub(super) fn competing_lives(lives: &[ObjectRow]) -> Vec<&ObjectRow> {
+    let competes = |row: &&ObjectRow| !row.is_tombstoned() || row.yields.is_none();
+    let mut standing: Vec<&ObjectRow> = lives.iter().filter(competes).collect();
+    if lives.iter().all(ObjectRow::is_tombstoned) {
+        let is_ended = |life: Incarnation| {
+            lives.iter().any(|row| row.incarnation == life && row.is_tombstoned() && row.yields.is_some())
+        };
+        standing = lives.iter().filter(|row| row.yields.is_some_and(is_ended)).collect();
+        let others: BTreeSet<Incarnation> = standing.iter().filter_map(|row| row.yields).collect();
+        standing.extend(lives.iter().filter(|row| others.contains(&row.incarnation)));
+    }
+    standing.sort_by_key(|row| row.incarnation);
+    standing.dedup_by_key(|row| row.incarnation);
+    if standing.len() < 2 { Vec::new() } else { standing }
+}
+
+fn same_life(one: &ObjectRow, other: &ObjectRow) -> bool {
+    one.incarnation == other.incarnation && one.collection == other.collection
+}
+
+pub(super) fn new_card(row: &ObjectRow, kind: CardKind, about: AboutRow, stage: &Stage) -> CardRow {
+    CardRow {
+        object: row.object.clone(),
+        collection: row.collection.clone(),
+        incarnation: row.incarnation,
+        kind: kind as u8,
+        path: String::new(),
+        about,
+        opened: stage.now,
+        before: Vec::new(),
+        generation: 0,
+        end: None,
+    }
+}
+
+/// Whether a new card asks about the place that an ended one asked about.
+fn takes_place(old: &CardRow, new: &CardRow, judged: Option<&Judged>) -> bool {
+    let place = |set: &BTreeSet<Conflict>, id: &Digest| {
+        set.iter().find(|conflict| conflict.id() == *id).map(|conflict| conflict.place.clone())
+    };
+    match (&old.about, &new.about, judged) {
+        (AboutRow::Conflict(old), AboutRow::Conflict(new), Some(judged)) => {
+            place(&judged.before, old).is_some_and(|at| place(&judged.after, new) == Some(at))
+        }
+        (AboutRow::Deletion, AboutRow::Deletion, _) => true,
+        _ => false,
+    }
+}
+
+/// Which entry of this stage ended a card: the resolution that names it, else the newest that wrote there.
+fn decided_by(
+    staged: &StagedObject,
+    card: &Digest,
+    old: &CardRow,
+    judged: Option<&Judged>,
+) -> Option<DecidedRow> {
+    let named =
+        staged.decided.iter().find(|decided| decided.settles.as_ref().is_some_and(|s| s.card == *card));
+    let wrote = || {
+        let conflict = match (&old.about, judged) {
+            (AboutRow::Conflict(id), Some(judged)) => judged.before.iter().find(|c| c.id() == *id),
+            _ => None,
+        };
+        let about = |decided: &&Decided| match (conflict, &decided.change) {
+            (Some(conflict), Some(change)) => conflict::writes_over(&staged.document, change, conflict),
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        staged.decided.iter().filter(about).max_by_key(|decided| decided.row.at)
+    };
+    named.or_else(wrote).map(|decided| decided.row.clone())
+}
