@@ -218,7 +218,7 @@ impl Entry {
     /// Whether the entry creates its object: its payload's hash is the incarnation it names.
     #[must_use]
     pub fn is_birth(&self) -> bool {
-        self.kind == EntryKind::EDIT
+        matches!(self.kind, EntryKind::EDIT | EntryKind::PROPOSAL)
             && self.subject.as_ref().is_some_and(|s| s.incarnation.0 == self.payload_digest.0)
     }
 }

@@ -35,7 +35,7 @@ pub use describe::{pointer, steps};
 use operation::{Action, Operation};
 pub use operation::{Key, OpName, Slot};
 pub use resolution::{
-    Choice, DELETION_HEADS, NotAChoice, Question, Settlement, actor as resolution_actor, place_name,
+    Choice, DELETION_HEADS, NotAChoice, Question, Settlement, actor as pure_actor, is_pure, place_name,
 };
 pub use sides::{Alternative, Keep, alternatives, writes_over};
 pub use window::TooWide;

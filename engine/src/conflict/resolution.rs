@@ -6,6 +6,9 @@
 //! with. The message names the question, since not every answer has an operation: where something deleted stays
 //! deleted, there is nothing to write.
 //!
+//! Proposals, which are in no document before somebody lets them in, have such actors too, and no message: their author
+//! goes on writing meanwhile, and must not use one number twice.
+//!
 //! A change that carries such a message and not the actor that follows from its content is an ordinary change:
 //! it settles nothing.
 
@@ -129,11 +132,7 @@ impl Settlement {
     #[must_use]
     pub fn of_change(change: &Change) -> Option<Self> {
         let settlement = Self::of_message(change.message()?)?;
-        let is_pure = change.seq() == 1
-            && change.timestamp() == 0
-            && !change.deps().is_empty()
-            && *change.actor_id().to_bytes() == actor(change);
-        is_pure.then_some(settlement)
+        is_pure(change).then_some(settlement)
     }
 }
 
@@ -143,7 +142,16 @@ pub fn place_name(place: &Slot) -> Digest {
     domain::hash("place", &[&place.to_bytes()])
 }
 
-/// The actor that a resolution with this content has, whatever actor made this one.
+/// Whether a change is made by the actor that follows from its content.
+#[must_use]
+pub fn is_pure(change: &Change) -> bool {
+    change.seq() == 1
+        && change.timestamp() == 0
+        && !change.deps().is_empty()
+        && *change.actor_id().to_bytes() == actor(change)
+}
+
+/// The actor that a pure change with this content has, whatever actor made this one.
 #[must_use]
 pub fn actor(change: &Change) -> [u8; 16] {
     let deps: Vec<u8> = change.deps().iter().flat_map(|dep| dep.0).collect();

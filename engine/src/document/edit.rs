@@ -7,11 +7,11 @@ use super::error::EditError;
 use super::writer::Writer;
 use super::{EncodedChange, merge, patch, pointer, text};
 use automerge::transaction::{CommitOptions, Transactable};
-use automerge::{ActorId, Automerge, ChangeHash, ScalarValue, Value as Entry};
+use automerge::{ActorId, Automerge, ChangeHash, ReadDoc, ScalarValue, Value as Entry};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use syncd_schema::limits;
 use syncd_schema::manifest::{FieldRule, Manifest};
+use syncd_schema::{Digest, limits};
 
 /// One edit of one object. In JSON: `{"merge_patch": {…}}`, `{"set_text": {"path": …, "text": …}}` and so on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,6 +122,34 @@ pub fn apply(
             Ok(Some(change))
         }
     }
+}
+
+/// Makes an edit as a change on earlier heads that is in no document yet, by the actor that follows from its
+/// content. The document is read and not changed.
+///
+/// # Errors
+/// When the edit does not fit the document as it was then, or the limits.
+pub fn propose(
+    doc: &Automerge,
+    heads: &[Digest],
+    edit: &Edit,
+    manifest: &Manifest,
+) -> Result<Option<EncodedChange>, EditError> {
+    let heads: Vec<ChangeHash> = heads.iter().map(|head| ChangeHash(head.0)).collect();
+    let fork = doc.fork_at(&heads)?;
+    let by = |actor: [u8; 16]| -> Result<Option<automerge::Change>, EditError> {
+        let mut copy = fork.clone();
+        copy.set_actor(ActorId::from(&actor[..]));
+        match attempt(&mut copy, edit, 0, manifest, usize::MAX)? {
+            Attempt::Done(hash) => Ok(copy.get_change_by_hash(&hash)),
+            Attempt::Nothing | Attempt::Large => Ok(None),
+        }
+    };
+    let Some(nobodys) = by([0; 16])? else { return Ok(None) };
+    let change = by(crate::conflict::pure_actor(&nobodys))?.ok_or(EditError::Lost)?;
+    let change = EncodedChange { hash: Digest(change.hash().0), bytes: change.raw_bytes().to_vec() };
+    change.check_size()?;
+    Ok(Some(change))
 }
 
 enum Attempt {

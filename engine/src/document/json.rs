@@ -10,7 +10,7 @@ use automerge::{
     ValueRef,
 };
 use serde_json::{Map, Number, Value};
-use syncd_schema::limits;
+use syncd_schema::{Digest, limits};
 
 /// The whole document as JSON.
 ///
@@ -63,17 +63,27 @@ pub fn read_at_heads(doc: &Automerge, path: &str, heads: &[ChangeHash]) -> Optio
     }
     match entry {
         Some((Entry::Scalar(scalar), _)) => Some(self::scalar(&scalar)),
-        _ => Some(read_past(doc, &here.0, here.1, heads, limits::JSON_DEPTH)),
+        _ => Some(read_then(doc, &here.0, here.1, heads, limits::JSON_DEPTH)),
     }
 }
 
-fn read_past(doc: &Automerge, id: &ObjId, kind: ObjType, heads: &[ChangeHash], depth: usize) -> Value {
+/// The whole document as it was at earlier heads; at none it was empty.
+#[must_use]
+pub fn read_past(doc: &Automerge, heads: &[Digest]) -> Value {
+    if heads.is_empty() {
+        return Value::Object(Map::new());
+    }
+    let heads: Vec<ChangeHash> = heads.iter().map(|head| ChangeHash(head.0)).collect();
+    read_then(doc, &ROOT, ObjType::Map, &heads, limits::JSON_DEPTH)
+}
+
+fn read_then(doc: &Automerge, id: &ObjId, kind: ObjType, heads: &[ChangeHash], depth: usize) -> Value {
     if kind == ObjType::Text {
         return Value::String(doc.text_at(id, heads).unwrap_or_default());
     }
     let Some(below) = depth.checked_sub(1) else { return Value::Null };
     let value = |value: &ValueRef<'_>, id: ObjId| match value {
-        ValueRef::Object(kind) => read_past(doc, &id, *kind, heads, below),
+        ValueRef::Object(kind) => read_then(doc, &id, *kind, heads, below),
         ValueRef::Scalar(scalar) => scalar_json(scalar),
     };
     match kind {

@@ -18,9 +18,9 @@ mod text;
 pub(crate) mod writer;
 
 pub use birth::{Birth, birth};
-pub use edit::{Edit, apply};
+pub use edit::{Edit, apply, propose};
 pub use error::EditError;
-pub use json::{read, read_at, read_at_heads, read_object, scalar};
+pub use json::{read, read_at, read_at_heads, read_object, read_past, scalar};
 pub use steps::{operations, text_start, text_steps};
 
 use automerge::{Automerge, AutomergeError, Change, ChangeHash, LoadOptions, ReadDoc, TextEncoding};

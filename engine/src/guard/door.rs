@@ -25,11 +25,22 @@ pub struct Door<B> {
     waiting: HashMap<Digest, Vec<usize>>,
 }
 
+/// What a change must be beyond what all changes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing.
+    Any,
+    /// Made by an actor that follows from its content, so that nobody can make another of that actor.
+    Pure,
+    /// A resolution, which says rightly how often the same was decided before.
+    Resolution,
+}
+
 #[derive(Debug)]
 struct Offered<B> {
     bytes: B,
     expected: Digest,
-    is_resolution: bool,
+    form: Form,
     outcome: Outcome,
     /// How much of what it missed when it was judged has not come since.
     missing: usize,
@@ -45,23 +56,18 @@ impl<B: AsRef<[u8]>> Door<B> {
     /// Offers a change with the digest that its signed entry names. Returns what can be applied now and could not
     /// before: nothing, the change, or with it those that waited for it.
     pub fn offer(&mut self, doc: Option<&Automerge>, bytes: B, expected: Digest) -> Vec<Digest> {
-        self.take(doc, bytes, expected, false)
+        self.offer_as(doc, bytes, expected, Form::Any)
     }
 
-    /// As [`Door::offer`], for a change that must be a resolution: its actor follows from its content, and it counts
-    /// the resolutions before it as they are.
-    pub fn offer_resolution(&mut self, doc: Option<&Automerge>, bytes: B, expected: Digest) -> Vec<Digest> {
-        self.take(doc, bytes, expected, true)
-    }
-
-    fn take(
+    /// As [`Door::offer`], for a change that must have a form beyond that of all changes.
+    pub fn offer_as(
         &mut self,
         doc: Option<&Automerge>,
         bytes: B,
         expected: Digest,
-        is_resolution: bool,
+        form: Form,
     ) -> Vec<Digest> {
-        self.offered.push(Offered { bytes, expected, is_resolution, outcome: Outcome::Present, missing: 0 });
+        self.offered.push(Offered { bytes, expected, form, outcome: Outcome::Present, missing: 0 });
         let mut next = vec![self.offered.len() - 1];
         let mut ready = Vec::new();
         while let Some(index) = next.pop() {
@@ -88,9 +94,9 @@ impl<B: AsRef<[u8]>> Door<B> {
         let expected: Vec<Digest> = self.offered.iter().map(|offered| offered.expected).collect();
         let (changes, mut outcomes): (Vec<B>, Vec<Outcome>) =
             self.offered.into_iter().map(|offered| (offered.bytes, offered.outcome)).unzip();
-        let with_bytes = |Candidate { index, hash, deps, is_resolution, .. }| {
+        let with_bytes = |Candidate { index, hash, deps, form, .. }| {
             let bytes = changes.get(index).map(AsRef::as_ref)?;
-            Some(Candidate { index, bytes, hash, deps, is_resolution })
+            Some(Candidate { index, bytes, hash, deps, form })
         };
         let candidates: Vec<Candidate<&[u8]>> = self.ready.into_iter().filter_map(with_bytes).collect();
         let before = doc;
@@ -121,8 +127,8 @@ impl<B: AsRef<[u8]>> Door<B> {
         offered.outcome = match judge(doc, &self.batch, offered.bytes.as_ref(), offered.expected) {
             Ok((Verdict::Ready, scanned)) => {
                 self.batch.add(&scanned);
-                let (hash, deps, is_resolution) = (scanned.hash, scanned.deps, offered.is_resolution);
-                self.ready.push(Candidate { index, bytes: (), hash, deps, is_resolution });
+                let (hash, deps, form) = (scanned.hash, scanned.deps, offered.form);
+                self.ready.push(Candidate { index, bytes: (), hash, deps, form });
                 Outcome::Applied
             }
             Ok((Verdict::Present, _)) => Outcome::Present,

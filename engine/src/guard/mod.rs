@@ -26,7 +26,7 @@ mod refused;
 mod scan;
 mod trial;
 
-pub use door::Door;
+pub use door::{Door, Form};
 pub use refused::{Place, Reason, Refused};
 pub(crate) use scan::message;
 pub use scan::{Scanned, scan};

@@ -1,5 +1,6 @@
 //! The last layers: changes that look right are applied to a copy, where a panic is caught, and must come back out.
 
+use super::door::Form;
 use super::refused::Reason;
 use super::{Outcome, quiet};
 use crate::conflict::{self, Settlement};
@@ -21,8 +22,8 @@ pub(super) struct Candidate<B> {
     pub(super) bytes: B,
     pub(super) hash: Digest,
     pub(super) deps: Vec<Digest>,
-    /// Whether it must be a resolution.
-    pub(super) is_resolution: bool,
+    /// What it must be.
+    pub(super) form: Form,
 }
 
 /// Applies candidates in their order, and sorts out what cannot be. The document with those that could; none when
@@ -119,6 +120,14 @@ impl Trial<'_> {
     }
 }
 
+fn has_form(change: &Change, form: Form) -> bool {
+    match form {
+        Form::Any => true,
+        Form::Pure => conflict::is_pure(change),
+        Form::Resolution => Settlement::of_change(change).is_some(),
+    }
+}
+
 /// Whether a resolution says rightly how often the same was decided before it.
 fn counts_right(copy: &Automerge, candidate: &Candidate<&[u8]>) -> bool {
     let generation = conflict::generation(copy, &candidate.deps.iter().copied().collect());
@@ -131,8 +140,7 @@ fn apply(doc: &Automerge, candidates: &[&Candidate<&[u8]>]) -> Result<Automerge,
         let changes: Result<Vec<Change>, _> =
             candidates.iter().map(|candidate| Change::try_from(candidate.bytes)).collect();
         let changes = changes.map_err(|_| Reason::Undecodable)?;
-        let is_resolution = |change: &Change| Settlement::of_change(change).is_some();
-        if changes.iter().zip(candidates).any(|(change, of)| of.is_resolution && !is_resolution(change)) {
+        if changes.iter().zip(candidates).any(|(change, candidate)| !has_form(change, candidate.form)) {
             return Err(Reason::NotItsContent);
         }
         let before = doc.get_heads();
@@ -141,7 +149,8 @@ fn apply(doc: &Automerge, candidates: &[&Candidate<&[u8]>]) -> Result<Automerge,
             AutomergeError::DuplicateSeqNumber(..) => Reason::Equivocation,
             _ => Reason::Inapplicable,
         })?;
-        if candidates.iter().any(|candidate| candidate.is_resolution && !counts_right(&copy, candidate)) {
+        let mut resolutions = candidates.iter().filter(|candidate| candidate.form == Form::Resolution);
+        if resolutions.any(|candidate| !counts_right(&copy, candidate)) {
             return Err(Reason::NotItsContent);
         }
         if !are_rebuilt(&copy, &before, candidates) {

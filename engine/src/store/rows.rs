@@ -324,6 +324,9 @@ pub struct PendingRow {
     #[n(7)]
     #[cbor(with = "minicbor::bytes")]
     pub session: Option<[u8; 16]>,
+    /// Its change, where it waits for somebody to let it in.
+    #[n(8)]
+    pub asks: Option<Digest>,
 }
 
 /// One row of `governance`: an admitted governance entry, kept apart so that opening reads no log.

@@ -13,7 +13,7 @@ use super::waiting::Standing;
 use super::{Engine, ObjectKey, subject_key};
 use crate::conflict;
 use crate::document;
-use crate::guard::{self, Door};
+use crate::guard::{self, Door, Form};
 use crate::ledger;
 use crate::log::LogRecord;
 use crate::store::StoreError;
@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use syncd_evidence::merkle::leaf_hash;
 use syncd_evidence::{Coverage, Finding, FindingKind, Record, RecordKind, Severity};
-use syncd_policy::{Gate, Origin, Redeemed};
+use syncd_policy::{Gate, Origin, Redeemed, Refusal, Verdict};
 use syncd_schema::entry::Tombstone;
 use syncd_schema::governance::{Act, Link, Member};
 use syncd_schema::message::Outcome;
@@ -49,8 +49,28 @@ pub(super) enum Judged {
     Granted(Redeemed),
     /// Needs something that has not arrived.
     Waits { missing: Vec<Digest>, requires: Vec<OperationId>, reason: String },
+    /// May become part of it once somebody has looked.
+    Asks(Approval),
     /// Never becomes part of it.
     Refused { reason: String, decision: Option<Digest>, finding: bool },
+}
+
+/// What lets a change in when somebody decides so.
+pub(super) enum Approval {
+    /// The gate has permitted it; it was written to be asked about.
+    Proposed(Redeemed),
+    /// The gate wants it to be asked about.
+    Reviewed(Refusal),
+}
+
+impl Approval {
+    /// The proof that it may be written, now that a resolution approves it.
+    pub(super) fn by(self, operation: OperationId, resolution: &Redeemed) -> Option<Redeemed> {
+        match self {
+            Self::Proposed(proof) => Some(proof),
+            Self::Reviewed(refusal) => refusal.approved(operation, resolution).ok()?.redeem(operation).ok(),
+        }
+    }
 }
 
 /// A granted change on its way into its document.
@@ -66,9 +86,9 @@ const NAMED_MISSING: usize = 8;
 /// What became of each entry, collected for records and acknowledgements.
 #[derive(Default)]
 pub(super) struct Ledgered {
-    states: BTreeMap<Standing, (LogId, EntryState, Option<OperationId>)>,
+    pub(super) states: BTreeMap<Standing, (LogId, EntryState, Option<OperationId>)>,
     /// What to say of entries in the ledger, once all is known: in the order of their logs, neighbours are one record.
-    records: Vec<(Standing, Record)>,
+    pub(super) records: Vec<(Standing, Record)>,
     /// Operations admitted on this stage, for `requires`.
     pub(super) admitted: BTreeSet<OperationId>,
     /// Of the last round: operations admitted, and the changes and governance heads that came with them, for which
@@ -91,6 +111,12 @@ impl Engine {
             let progress = self.admit_round(stage, next, &mut done)?;
             next = if progress { self.retries(stage, &mut done)? } else { Vec::new() };
         }
+        self.record_all(stage, &mut done);
+        Ok(outcomes(&done))
+    }
+
+    /// Writes into the ledger what there is to say of entries.
+    pub(super) fn record_all(&mut self, stage: &mut Stage, done: &mut Ledgered) {
         done.records.sort_by_key(|(at, _)| *at);
         for (at, record) in std::mem::take(&mut done.records) {
             let id = self.record(stage, record);
@@ -98,7 +124,6 @@ impl Engine {
                 *operation = Some(id);
             }
         }
-        Ok(outcomes(&done))
     }
 
     /// One pass over entries in order. True when something was admitted.
@@ -111,8 +136,10 @@ impl Engine {
         let mut progress = false;
         let mut candidates: BTreeMap<ObjectKey, Vec<Candidate>> = BTreeMap::new();
         let mut tombstones = Vec::new();
+        let mut asking = Vec::new();
         for arrival in arrivals {
             match self.judge(stage, &arrival, done)? {
+                Judged::Asks(approval) => asking.push((arrival, approval)),
                 Judged::Granted(proof) => match arrival.record.entry.kind {
                     EntryKind::EDIT | EntryKind::RESOLUTION => {
                         let Some(subject) = &arrival.record.entry.subject else { continue };
@@ -128,6 +155,7 @@ impl Engine {
                 other => self.not_admitted(stage, &arrival, other, done)?,
             }
         }
+        self.let_in_asked(stage, asking, &mut candidates, done)?;
         for (key, group) in candidates {
             progress |= self.merge(stage, &key, group, done)?;
         }
@@ -199,10 +227,17 @@ impl Engine {
                     return refused("the grant does not fit the operation");
                 };
                 self.take_effect(stage, arrival, act, payload);
-                Ok(Judged::Granted(proof))
+                Ok(match entry.kind {
+                    EntryKind::PROPOSAL => Judged::Asks(Approval::Proposed(proof)),
+                    _ => Judged::Granted(proof),
+                })
             }
             Err(refusal) => {
                 let decision = Some(self.keep_decision(stage, &refusal.decision));
+                let may_wait = matches!(entry.kind, EntryKind::EDIT | EntryKind::PROPOSAL);
+                if may_wait && refusal.verdict == Verdict::Review {
+                    return Ok(Judged::Asks(Approval::Reviewed(refusal)));
+                }
                 Ok(Judged::Refused { reason: refusal.decision.in_words(), decision, finding: false })
             }
         }
@@ -303,10 +338,7 @@ impl Engine {
             let document = stage.objects.get(key).map(|staged| &staged.document);
             let change = arrival.record.payload.take().unwrap_or_default();
             let entry = &arrival.record.entry;
-            let ready = match entry.kind {
-                EntryKind::RESOLUTION => door.offer_resolution(document, change, entry.payload_digest),
-                _ => door.offer(document, change, entry.payload_digest),
-            };
+            let ready = door.offer_as(document, change, entry.payload_digest, form_of(entry));
             for at in self.pending.woken_by(&ready, &[]) {
                 let document = stage.objects.get(key).map(|staged| &staged.document);
                 let comes = self.pending.get(&at).filter(|row| {
@@ -364,7 +396,15 @@ impl Engine {
                 staged.remote = true;
                 staged.is_apart |= !admission.is_line;
                 note_decisions(staged, changes.iter().map(|(_, arrival)| arrival));
-                staged.admitted.extend(changes.into_iter().map(|(change, _)| change));
+                let (changes, arrivals): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
+                staged.admitted.extend(changes);
+                let asked = |arrival: &&Arrival| {
+                    let waits = self.pending.get(&(arrival.no, arrival.seq));
+                    waits.is_some_and(|row| row.asks.is_some())
+                };
+                for arrival in arrivals.iter().filter(asked).collect::<Vec<_>>() {
+                    self.end_held(stage, key, &arrival.record.entry.payload_digest)?;
+                }
             }
         }
         Ok(progress)
@@ -432,7 +472,13 @@ impl Engine {
         Ok(true)
     }
 
-    fn admitted(&mut self, stage: &mut Stage, arrival: &Arrival, decision: Digest, done: &mut Ledgered) {
+    pub(super) fn admitted(
+        &mut self,
+        stage: &mut Stage,
+        arrival: &Arrival,
+        decision: Digest,
+        done: &mut Ledgered,
+    ) {
         let entry = &arrival.record.entry;
         let covers = coverage(arrival);
         let mut record =
@@ -464,6 +510,7 @@ impl Engine {
         let entry = &arrival.record.entry;
         let (state, reason, mut missing, requires, decision, finding) = match judged {
             Judged::Granted(_) => return Ok(()),
+            Judged::Asks(approval) => return self.ask_about(stage, arrival, &approval, done),
             Judged::Waits { missing, requires, reason } => {
                 (EntryState::Held, reason, missing, requires, None, !entry.kind.is_known())
             }
@@ -488,7 +535,17 @@ impl Engine {
         let session = arrival.session;
         stage.pending.insert(
             at,
-            Some(PendingRow { state, reason, object, missing, requires, decision, since, session }),
+            Some(PendingRow {
+                state,
+                reason,
+                object,
+                missing,
+                requires,
+                decision,
+                since,
+                session,
+                asks: None,
+            }),
         );
         done.states.insert(at, (arrival.log, state, None));
         Ok(())
@@ -514,6 +571,15 @@ fn outcomes(done: &Ledgered) -> Vec<(LogId, Outcome)> {
         }
     }
     outcomes
+}
+
+/// What the change of an entry must be.
+pub(super) fn form_of(entry: &Entry) -> Form {
+    match entry.kind {
+        EntryKind::RESOLUTION => Form::Resolution,
+        EntryKind::PROPOSAL if !entry.is_birth() => Form::Pure,
+        _ => Form::Any,
+    }
 }
 
 /// Notes what admitted entries may have decided: resolutions what they name, other work where something is open.
@@ -542,7 +608,7 @@ fn actor_fits(arrival: &Arrival, payload: &[u8]) -> bool {
     match (arrival.record.entry.kind, arrival.record.entry.is_birth()) {
         (_, true) => parts.deps.is_empty(),
         // Its actor follows from its content, which the guard checks when the change may be decoded.
-        (EntryKind::RESOLUTION, false) => !parts.deps.is_empty(),
+        (EntryKind::RESOLUTION | EntryKind::PROPOSAL, false) => !parts.deps.is_empty(),
         (_, false) => !parts.deps.is_empty() && arrival.session.is_some_and(|actor| parts.actor == actor),
     }
 }
@@ -555,7 +621,7 @@ const fn stage_now(stage: &Stage) -> UnixMicros {
     stage.now
 }
 
-fn coverage(arrival: &Arrival) -> Coverage {
+pub(super) fn coverage(arrival: &Arrival) -> Coverage {
     Coverage { log: syncd_evidence::CoveredLog::Device(arrival.log), first: arrival.seq, count: 1 }
 }
 

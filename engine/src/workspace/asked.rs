@@ -8,13 +8,12 @@ use crate::conflict::{self, Alternative, Choice, Conflict};
 use crate::document;
 use crate::store::StoreError;
 use crate::store::rows::{self, AboutRow, CardRow, ObjectRow};
-use crate::store::tables::LogNo;
 use crate::store::tables::Table;
 use automerge::{Automerge, ChangeHash};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use syncd_schema::{Actor, Collection, DeviceId, Digest, Entry, LogSeq, ObjectId, OperationId};
+use syncd_schema::{Actor, Collection, DeviceId, Digest, Entry, ObjectId, OperationId};
 
 /// A card in a list.
 #[derive(Clone, Debug, Serialize)]
@@ -213,7 +212,7 @@ impl Engine {
             }
             AboutRow::Deletion => self.deletion_offers(&key),
             AboutRow::Lives => self.life_offers(&row.object),
-            AboutRow::Held(no, seq) => self.held_offers(&key, *no, *seq),
+            AboutRow::Held(no, seq) => self.held_offers(&key, (*no, *seq)),
         }
     }
 
@@ -322,10 +321,6 @@ impl Engine {
         }
         let values = self.offers(row)?.iter().map(said).collect();
         Ok(Some(Competing { card: Some(card.to_string()), path: row.path.clone(), values }))
-    }
-
-    fn held_offers(&mut self, _: &ObjectKey, _: LogNo, _: LogSeq) -> Result<Vec<Offer>, StoreError> {
-        Ok(Vec::new())
     }
 
     fn options(&self, row: &CardRow, offers: &[Offer]) -> Vec<OptionView> {

@@ -217,7 +217,10 @@ impl Engine {
         Ok(OperationView {
             operation: entry.operation,
             kind,
-            status: status_of(state),
+            status: match self.pending.get(&(no, seq)) {
+                Some(row) if row.asks.is_some() => OperationStatus::AwaitingDecision,
+                _ => status_of(state),
+            },
             local_operation_id: entry.operation,
             remote_operation_ids: peers
                 .iter()

@@ -74,6 +74,8 @@ pub struct Written {
     pub status: OperationStatus,
     /// The object's heads afterwards.
     pub heads: Vec<Digest>,
+    /// The card that asks whether it is to be, where somebody must look first.
+    pub card: Option<Digest>,
     /// Whether an earlier call had done it.
     pub repeated: bool,
 }
@@ -111,6 +113,14 @@ pub enum WriteError {
         object: ObjectId,
         /// Its heads now.
         heads: Vec<Digest>,
+    },
+    /// The base that was named is no state of the object.
+    #[error("object {object} has no state {head} to base an edit on; read it again")]
+    UnknownBase {
+        /// The object.
+        object: ObjectId,
+        /// The head that is not known.
+        head: Digest,
     },
     /// Policy said no.
     #[error("refused: {}", .0.decision.in_words())]

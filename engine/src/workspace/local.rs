@@ -16,7 +16,7 @@ use crate::store::tables::{LogNo, Table};
 use automerge::Automerge;
 use std::sync::Arc;
 use syncd_evidence::{Outcome, RecordKind};
-use syncd_policy::{Action, Base, Grant, Origin, Redeemed, Verdict};
+use syncd_policy::{Action, Base, Grant, Origin, Redeemed, Refusal, Verdict};
 use syncd_schema::entry::{Subject, Tombstone};
 use syncd_schema::governance::{Act, Link};
 use syncd_schema::{
@@ -145,7 +145,14 @@ impl Engine {
             None => Vec::new(),
         };
         let status = OperationStatus::Completed;
-        Ok(Some(Written { operation: row.operation, object: row.object, status, heads, repeated: true }))
+        Ok(Some(Written {
+            operation: row.operation,
+            object: row.object,
+            status,
+            heads,
+            card: None,
+            repeated: true,
+        }))
     }
 
     fn put(
@@ -190,18 +197,19 @@ impl Engine {
             object: object.clone(),
             incarnation: Incarnation(birth.change.hash.0),
         };
-        let proof = {
-            let question = Question {
-                action: Action::Create,
-                changed: &[],
-                size: birth.change.bytes.len() as u64,
-                ..self.question(request, Some(&subject), Some(&manifest), Base::NotNeeded)
-            };
-            self.admit_local(stage, request, &rules, &question, operation)?
+        let question = Question {
+            action: Action::Create,
+            changed: &[],
+            size: birth.change.bytes.len() as u64,
+            ..self.question(request, Some(&subject), Some(&manifest), Base::NotNeeded)
+        };
+        let answer = match question.ask(&mut self.gate, &rules, operation) {
+            Err(refusal) if refusal.verdict == Verdict::Review => Err(refusal),
+            answer => Ok(self.redeem_local(stage, request, &question, answer, operation)?),
         };
         let mut entry = self.entry(
             request,
-            EntryKind::EDIT,
+            if answer.is_ok() { EntryKind::EDIT } else { EntryKind::PROPOSAL },
             (operation, time),
             Some(subject.clone()),
             (birth.change.hash, birth.change.bytes.len()),
@@ -209,6 +217,19 @@ impl Engine {
         );
         entry.note = note;
         let heads = vec![birth.change.hash];
+        let proof = match answer {
+            Ok(proof) => proof,
+            Err(refusal) => {
+                let key = subject_key(&subject);
+                let card = self.log_proposal(stage, log, (entry, birth.change.bytes), &key, &refusal);
+                let written = done(operation, Some(object), Vec::new());
+                return Ok(Written {
+                    status: OperationStatus::AwaitingDecision,
+                    card: Some(card),
+                    ..written
+                });
+            }
+        };
         let change = (birth.change.bytes, proof);
         let staged = self.new_object(stage, &subject, birth.doc, time);
         self.log_change(stage, log, entry, change, staged);
@@ -284,7 +305,7 @@ impl Engine {
         };
         let paths = edit.paths();
         let proof = {
-            let base = match (base, stale) {
+            let written_on = match (base, stale) {
                 (Some(_), true) => Base::Stale,
                 (Some(_), false) => Base::Named,
                 (None, _) => Base::Missing,
@@ -293,9 +314,20 @@ impl Engine {
                 action: Action::Edit,
                 changed: &paths,
                 size: edit.size() as u64,
-                ..self.question(request, Some(&subject), Some(&manifest), base)
+                ..self.question(request, Some(&subject), Some(&manifest), written_on)
             };
-            self.admit_local(stage, request, &rules, &question, operation)?
+            match question.ask(&mut self.gate, &rules, operation) {
+                Err(refusal) if refusal.verdict == Verdict::Review => {
+                    return self.propose(
+                        stage,
+                        request,
+                        (log, (operation, time)),
+                        (row, base, edit),
+                        &refusal,
+                    );
+                }
+                answer => self.redeem_local(stage, request, &question, answer, operation)?,
+            }
         };
         let (actor, time_seconds) = (self.change_actor(stage), (time.0 / 1_000_000) as i64);
         let key = key_of(&row);
@@ -502,7 +534,19 @@ impl Engine {
         question: &Question<'_>,
         operation: OperationId,
     ) -> Result<Redeemed, WriteError> {
-        match question.ask(&mut self.gate, rules, operation) {
+        let answer = question.ask(&mut self.gate, rules, operation);
+        self.redeem_local(stage, request, question, answer, operation)
+    }
+
+    fn redeem_local(
+        &mut self,
+        stage: &mut Stage,
+        request: &WriteRequest,
+        question: &Question<'_>,
+        answer: Result<Grant, Refusal>,
+        operation: OperationId,
+    ) -> Result<Redeemed, WriteError> {
+        match answer {
             Ok(grant) => {
                 self.keep_decision(stage, &Arc::clone(grant.decision()));
                 redeem(grant, operation)
@@ -564,7 +608,7 @@ fn same(a: &[Digest], b: &[Digest]) -> bool {
 }
 
 pub(super) const fn done(operation: OperationId, object: Option<ObjectId>, heads: Vec<Digest>) -> Written {
-    Written { operation, object, status: OperationStatus::Completed, heads, repeated: false }
+    Written { operation, object, status: OperationStatus::Completed, heads, card: None, repeated: false }
 }
 
 fn idempotency_name(request: &WriteRequest, key: &str) -> Vec<u8> {

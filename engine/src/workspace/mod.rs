@@ -7,6 +7,7 @@
 
 mod admit;
 mod asked;
+mod asking;
 mod author;
 mod cache;
 mod cards;
@@ -19,6 +20,7 @@ mod local;
 mod members;
 mod open;
 mod peers;
+mod propose;
 mod read;
 mod receive;
 mod recovery;

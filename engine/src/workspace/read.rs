@@ -210,13 +210,14 @@ impl Engine {
 
     /// An object of which entries wait and nothing was admitted yet.
     fn unborn(&self, object: &ObjectId) -> Result<Option<ObjectView>, StoreError> {
-        let Some(((no, seq), _)) = self.pending.of_object(object).next() else { return Ok(None) };
+        let Some(((no, seq), row)) = self.pending.of_object(object).next() else { return Ok(None) };
+        let state = if row.asks.is_some() { ObjectState::Held } else { ObjectState::Blocked };
         let subject = self.record_at(*no, *seq)?.and_then(|record| record.entry.subject);
         Ok(subject.map(|subject| ObjectView {
             object: object.clone(),
             collection: subject.collection,
             value: serde_json::Value::Null,
-            state: ObjectState::Blocked,
+            state,
             heads: Vec::new(),
             conflicts: Vec::new(),
         }))
@@ -269,6 +270,8 @@ impl Engine {
             ObjectState::Tombstoned
         } else if !first.cards.is_empty() {
             ObjectState::Conflicted
+        } else if self.pending.of_object(&first.object).any(|(_, row)| row.asks.is_some()) {
+            ObjectState::Held
         } else if self.pending.of_object(&first.object).any(|(_, row)| blocks(row)) {
             ObjectState::Blocked
         } else {

@@ -82,15 +82,15 @@ pub enum ResolveError {
 }
 
 /// What an answer needs of the workspace.
-struct Answering<'a> {
-    request: &'a WriteRequest,
-    resolve: &'a Resolve,
-    row: CardRow,
+pub(super) struct Answering<'a> {
+    pub(super) request: &'a WriteRequest,
+    pub(super) resolve: &'a Resolve,
+    pub(super) row: CardRow,
     offers: Vec<Offer>,
 }
 
 impl Answering<'_> {
-    fn key(&self) -> ObjectKey {
+    pub(super) fn key(&self) -> ObjectKey {
         (self.row.object.clone(), self.row.collection.clone(), self.row.incarnation)
     }
 
@@ -153,7 +153,7 @@ impl Engine {
             AboutRow::Conflict(_) => self.resolve_conflict(stage, &answering),
             AboutRow::Deletion => self.resolve_deletion(stage, &answering),
             AboutRow::Lives => self.resolve_lives(stage, &answering),
-            AboutRow::Held(..) => self.resolve_held(stage, &answering),
+            AboutRow::Held(no, seq) => self.resolve_held(stage, &answering, (no, seq)),
         }
     }
 
@@ -338,7 +338,7 @@ impl Engine {
     }
 
     /// Ends a life of an object because somebody chose so, in favour of another if there is one.
-    fn end_by_choice(
+    pub(super) fn end_by_choice(
         &mut self,
         stage: &mut Stage,
         asked: &Answering<'_>,
@@ -372,7 +372,7 @@ impl Engine {
 
     /// Makes an object of its own out of what would else be given up. Its id follows from the card, so that two
     /// devices which fork alike make one.
-    fn fork_off(
+    pub(super) fn fork_off(
         &mut self,
         stage: &mut Stage,
         asked: &Answering<'_>,
@@ -389,10 +389,6 @@ impl Engine {
             Ok(_) | Err(WriteError::Exists(_)) => Ok(object),
             Err(error) => Err(error),
         }
-    }
-
-    fn resolve_held(&mut self, _: &mut Stage, asked: &Answering<'_>) -> Result<Written, WriteError> {
-        Err(ResolveError::NoOption(asked.resolve.choice).into())
     }
 }
 

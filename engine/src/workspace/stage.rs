@@ -68,6 +68,8 @@ pub(crate) struct Stage {
     pub(crate) next_document: u64,
     pub(crate) session_logged: bool,
     pub(crate) payload_bytes: usize,
+    /// Changes that somebody decided here to let in.
+    pub(crate) let_in: Vec<Digest>,
     findings: HashMap<Digest, Finding>,
     decisions_of_last: BTreeSet<Digest>,
     said_seen: Vec<(LogId, LogSeq)>,
@@ -124,6 +126,7 @@ impl Engine {
             next_document: self.next_document,
             session_logged: self.session_logged,
             payload_bytes: 0,
+            let_in: Vec::new(),
             findings: HashMap::new(),
             decisions_of_last: BTreeSet::new(),
             said_seen: Vec::new(),

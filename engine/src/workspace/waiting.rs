@@ -19,6 +19,8 @@ pub(crate) struct Waiting {
     by_digest: HashMap<Digest, BTreeSet<Standing>>,
     /// Held entries by the operations they require.
     by_operation: HashMap<OperationId, BTreeSet<Standing>>,
+    /// Those that wait for somebody to let them in, by their changes.
+    by_asked: HashMap<Digest, BTreeSet<Standing>>,
     /// All of them by the object they are about.
     by_object: HashMap<ObjectId, BTreeSet<Standing>>,
     /// How many entries of each log are held, and how often that has changed.
@@ -65,6 +67,11 @@ impl Waiting {
         changes.chain(required).flatten().copied().collect()
     }
 
+    /// Entries with this change that wait for somebody to let it in.
+    pub(crate) fn asking(&self, change: &Digest) -> impl Iterator<Item = Standing> + use<'_> {
+        self.by_asked.get(change).into_iter().flatten().copied()
+    }
+
     /// Those about an object, whatever life of it.
     pub(crate) fn of_object<'a>(
         &'a self,
@@ -88,6 +95,9 @@ impl Waiting {
             for operation in &row.requires {
                 self.by_operation.entry(*operation).or_default().insert(at);
             }
+            if let Some(change) = row.asks {
+                self.by_asked.entry(change).or_default().insert(at);
+            }
         }
         self.rows.insert(at, row);
     }
@@ -107,6 +117,9 @@ impl Waiting {
         }
         for operation in &row.requires {
             forget(&mut self.by_operation, operation, at);
+        }
+        if let Some(change) = &row.asks {
+            forget(&mut self.by_asked, change, at);
         }
     }
 }
@@ -135,6 +148,7 @@ mod tests {
             decision: None,
             since: UnixMicros(0),
             session: None,
+            asks: None,
         }
     }
 

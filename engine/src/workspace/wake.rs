@@ -14,11 +14,12 @@ use syncd_schema::operation::EntryState;
 use syncd_schema::{Digest, LogSeq};
 
 impl Engine {
-    /// Lets in what waited for objects that are born on this stage: an equal birth that came from elsewhere may be
-    /// missing for ever.
+    /// Lets in what waited for objects that are born on this stage, since an equal birth that came from elsewhere may
+    /// be missing for ever, and for changes that somebody here has let in.
     pub(super) fn admit_woken(&mut self, stage: &mut Stage) -> Result<(), StoreError> {
         let born = stage.objects.values().filter(|staged| staged.is_new);
-        let born: Vec<Digest> = born.map(|staged| Digest(staged.row.incarnation.0)).collect();
+        let mut born: Vec<Digest> = born.map(|staged| Digest(staged.row.incarnation.0)).collect();
+        born.append(&mut stage.let_in);
         let mut done = Ledgered::default();
         let mut arrivals = Vec::new();
         for at in self.pending.woken_by(&born, &[]) {
@@ -42,6 +43,8 @@ impl Engine {
         };
         match self.judge(stage, &arrival, done)? {
             Judged::Granted(proof) => Ok(Some(Candidate { arrival, proof })),
+            // It waits for somebody, and goes on doing so.
+            Judged::Asks(_) => Ok(None),
             other => self.not_admitted(stage, &arrival, other, done).map(|()| None),
         }
     }
@@ -86,7 +89,7 @@ impl Engine {
         Ok(arrivals)
     }
 
-    fn stored_arrival(
+    pub(super) fn stored_arrival(
         &self,
         stage: &Stage,
         (no, seq): Standing,

@@ -1,0 +1,250 @@
+//! What policy wants somebody to look at first: the change is made, logged and sent, and in no document until it is
+//! let in.
+
+use super::intent::{WriteError, WriteRequest, Written};
+use super::judge::{self, Question as Asked};
+use super::local::{done, key_of};
+use super::resolve::{Answering, ResolveError};
+use super::stage::Stage;
+use super::waiting::Standing;
+use super::{Engine, ObjectKey};
+use crate::conflict::{self, Choice, Question};
+use crate::document::{self, Edit, EncodedChange};
+use crate::ledger;
+use crate::store::StoreError;
+use crate::store::rows::{AdmittedChange, ObjectRow, PendingRow};
+use crate::store::tables::LogNo;
+use automerge::{Automerge, ChangeHash};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use syncd_evidence::{Coverage, Outcome, RecordKind};
+use syncd_policy::{Action, Base, Refusal};
+use syncd_schema::entry::Subject;
+use syncd_schema::operation::EntryState;
+use syncd_schema::{Digest, Entry, EntryKind, OperationId, OperationStatus, OperationType, UnixMicros};
+
+use super::admit::{Arrival, Ledgered};
+use super::asked::Offer;
+
+/// Where a new entry will stand.
+type Place = (LogNo, (OperationId, UnixMicros));
+
+impl Engine {
+    /// Logs an edit as a proposal, on the state that it was based on, and asks about it.
+    pub(super) fn propose(
+        &mut self,
+        stage: &mut Stage,
+        request: &WriteRequest,
+        (log, at): Place,
+        (row, base, edit): (ObjectRow, Option<&[Digest]>, &Edit),
+        refusal: &Refusal,
+    ) -> Result<Written, WriteError> {
+        let rules = Arc::clone(&self.rules);
+        let manifest = rules.governance.manifest(&row.collection);
+        let subject = Subject {
+            collection: row.collection.clone(),
+            object: row.object.clone(),
+            incarnation: row.incarnation,
+        };
+        let key = key_of(&row);
+        let staged = self.stage_object(stage, row)?;
+        let heads = document::heads(&staged.document);
+        let on: Vec<Digest> = base.map_or_else(|| heads.clone(), <[Digest]>::to_vec);
+        if let Some(unknown) = on.iter().find(|head| !document::holds(&staged.document, head)) {
+            return Err(WriteError::UnknownBase { object: key.0, head: *unknown });
+        }
+        let change = document::propose(&staged.document, &on, edit, &manifest)?;
+        let Some(change) = change else {
+            let decision = self.keep_decision(stage, &refusal.decision);
+            let mut record = ledger::record(
+                RecordKind::Decision,
+                Outcome::Noted,
+                OperationType::Enqueue,
+                &request.actor,
+                self.device(),
+            );
+            (record.subject, record.decision) = (Some(subject), Some(decision));
+            record.set_note("nothing would change");
+            return Ok(done(self.record(stage, record), Some(key.0), heads));
+        };
+        let (hash, length) = (change.hash, change.bytes.len());
+        let base = base.map(|base| base.iter().copied().collect::<BTreeSet<_>>().into_iter().collect());
+        let entry = self.entry(request, EntryKind::PROPOSAL, at, Some(subject), (hash, length), base);
+        let card = self.log_proposal(stage, log, (entry, change.bytes), &key, refusal);
+        let written = done(at.0, Some(key.0), heads);
+        Ok(Written { status: OperationStatus::AwaitingDecision, card: Some(card), ..written })
+    }
+
+    /// Logs a change that waits, and asks about it.
+    pub(super) fn log_proposal(
+        &mut self,
+        stage: &mut Stage,
+        log: LogNo,
+        (entry, bytes): (Entry, Vec<u8>),
+        key: &ObjectKey,
+        refusal: &Refusal,
+    ) -> Digest {
+        let decision = self.keep_decision(stage, &refusal.decision);
+        let hash = entry.payload_digest;
+        let reason = refusal.decision.in_words();
+        let (kind, device) = (self.staged_log(stage, log).map(|state| state.row.kind), self.device());
+        let (seq, _) = self.append(stage, log, entry.clone(), bytes);
+        if let Some(kind) = kind {
+            let covers = Coverage { log: Self::covered(&kind), first: seq, count: 1 };
+            let record = ledger::withheld(&entry, covers, device, false, Some(decision), &reason);
+            self.record(stage, record);
+        }
+        let row = PendingRow {
+            state: EntryState::Held,
+            reason,
+            object: Some(key.clone()),
+            missing: Vec::new(),
+            requires: Vec::new(),
+            decision: Some(decision),
+            since: stage.now,
+            session: None,
+            asks: Some(hash),
+        };
+        stage.pending.insert((log, seq), Some(row));
+        self.open_held(stage, key, hash, (log, seq))
+    }
+
+    /// Answers the card about a change that waits.
+    pub(super) fn resolve_held(
+        &mut self,
+        stage: &mut Stage,
+        asked: &Answering<'_>,
+        at: Standing,
+    ) -> Result<Written, WriteError> {
+        let mut done = Ledgered::default();
+        let gone = || ResolveError::NotFound(asked.resolve.card);
+        let (arrival, approval) = self.asked_anew(stage, at, &mut done)?.ok_or_else(gone)?;
+        let key = asked.key();
+        self.staged_object(stage, &key)?;
+        let document = stage.objects.get(&key).map(|staged| &staged.document);
+        let held = self.document_with(document, &arrival).ok_or_else(gone)?;
+        let (change, is_birth) = (arrival.record.entry.payload_digest, arrival.record.entry.is_birth());
+        let forked = match asked.resolve.choice {
+            Choice::Fork => {
+                let value = document::read_past(&held, &[change]);
+                Some(self.fork_off(stage, asked, &value)?)
+            }
+            _ => None,
+        };
+        let resolution = self.decision_about(&held, &change, asked)?;
+        let subject = arrival.record.entry.subject.clone().ok_or_else(gone)?;
+        let rules = Arc::clone(&self.rules);
+        let manifest = rules.governance.manifest(&subject.collection);
+        let log = self.log_for(stage, &manifest)?;
+        let place = self.next_operation(stage, log);
+        let proof = {
+            let question = Asked {
+                action: Action::Operation(OperationType::Resolve),
+                size: resolution.bytes.len() as u64,
+                argued: judge::is_argued(&resolution.bytes),
+                ..self.question(asked.request, Some(&subject), Some(&manifest), Base::NotNeeded)
+            };
+            self.admit_local(stage, asked.request, &rules, &question, place.0)?
+        };
+        let Some(approved) = approval.by(arrival.record.entry.operation, &proof) else {
+            return Err(WriteError::Grant);
+        };
+        self.let_in(stage, &key, arrival, (held, approved), &mut done)?;
+        if let Some(staged) = stage.objects.get_mut(&key) {
+            document::join(&mut staged.document, &resolution)?;
+        }
+        let digest = (resolution.hash, resolution.bytes.len());
+        let mut entry = self.entry(asked.request, EntryKind::RESOLUTION, place, Some(subject), digest, None);
+        entry.note.clone_from(&asked.resolve.because);
+        stage.let_in.extend([change, resolution.hash]);
+        self.log_change(stage, log, entry, (resolution.bytes, proof), key.clone());
+        self.end_held(stage, &key, &change)?;
+        self.record_all(stage, &mut done);
+        let is_unwanted = matches!(asked.resolve.choice, Choice::Local | Choice::Decline | Choice::Fork);
+        if let (true, true, Some(row)) =
+            (is_birth, is_unwanted, stage.objects.get(&key).map(|staged| staged.row.clone()))
+        {
+            self.end_by_choice(stage, asked, row, None)?;
+        }
+        let heads = stage.objects.get(&key).map(|staged| document::heads(&staged.document));
+        let written = super::local::done(place.0, Some(key.0), heads.unwrap_or_default());
+        Ok(Written { object: forked.or(written.object.clone()), ..written })
+    }
+
+    /// Puts a change that waited into its document on the stage.
+    fn let_in(
+        &mut self,
+        stage: &mut Stage,
+        key: &ObjectKey,
+        mut arrival: Arrival,
+        (document, proof): (Automerge, syncd_policy::Redeemed),
+        done: &mut Ledgered,
+    ) -> Result<(), StoreError> {
+        let (hash, time) = (arrival.record.entry.payload_digest, arrival.record.entry.time);
+        let bytes = arrival.record.payload.take().unwrap_or_default();
+        if let (false, Some(subject)) = (stage.objects.contains_key(key), &arrival.record.entry.subject) {
+            self.new_object(stage, subject, document::empty(), time);
+        }
+        self.admitted(stage, &arrival, proof.decision(), done);
+        if let Some(staged) = stage.objects.get_mut(key) {
+            staged.document = document;
+            staged.is_apart = true;
+            staged.admitted.push(AdmittedChange::new((hash, bytes), arrival.no, arrival.seq, time, proof));
+        }
+        Ok(())
+    }
+
+    /// The change that an answer about a held change is.
+    fn decision_about(
+        &self,
+        held: &Automerge,
+        change: &Digest,
+        asked: &Answering<'_>,
+    ) -> Result<EncodedChange, WriteError> {
+        let (card, choice) = (asked.resolve.card, asked.resolve.choice);
+        let value: Option<Value> = match choice {
+            Choice::Remote => None,
+            Choice::Merge => Some(asked.resolve.value.clone().ok_or(ResolveError::NoValue)?),
+            Choice::Local | Choice::Decline | Choice::Fork => {
+                let before = conflict_deps(held, change);
+                Some(document::read_past(held, &before))
+            }
+        };
+        let manifest = self.rules.governance.manifest(&asked.row.collection);
+        let on = BTreeSet::from([*change]);
+        let about = (card, choice, Question::Change(*change));
+        Ok(conflict::write(held, &on, about, &manifest, |writer, _| match &value {
+            Some(value) => writer.set(&document::writer::Spot::Root, &[], value),
+            None => Ok(()),
+        })?)
+    }
+
+    /// What a change that waits would do.
+    pub(super) fn held_offers(&mut self, key: &ObjectKey, at: Standing) -> Result<Vec<Offer>, StoreError> {
+        let mut stage = self.stage(UnixMicros(0));
+        let mut done = Ledgered::default();
+        let session = self.pending.get(&at).and_then(|row| row.session);
+        let Some(arrival) = self.stored_arrival(&stage, at, session, &mut done)? else {
+            return Ok(Vec::new());
+        };
+        self.staged_object(&mut stage, key)?;
+        let document = stage.objects.remove(key).map(|staged| staged.document);
+        let entry = arrival.record.entry.clone();
+        let device = Some(arrival.log.device);
+        let Some(held) = self.document_with(document.as_ref(), &arrival) else { return Ok(Vec::new()) };
+        let alternative = conflict::Alternative {
+            change: entry.payload_digest,
+            changes: vec![entry.payload_digest],
+            value: document::read_past(&held, &[entry.payload_digest]),
+            keep: conflict::Keep::Gone,
+            is_shown: false,
+        };
+        Ok(vec![Offer { alternative, operations: vec![entry.operation], author: Some((device, entry)) }])
+    }
+}
+
+fn conflict_deps(doc: &Automerge, change: &Digest) -> Vec<Digest> {
+    let meta = doc.get_change_meta_by_hash(&ChangeHash(change.0));
+    meta.map(|meta| meta.deps.iter().map(|dep| Digest(dep.0)).collect()).unwrap_or_default()
+}
