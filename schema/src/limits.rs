@@ -69,3 +69,30 @@ pub const WRITER_QUEUE: usize = 4_096;
 pub const REQUEST_BYTES: usize = 96 << 20;
 /// Governance entries of one workspace: every device holds all of them in memory.
 pub const GOVERNANCE_ENTRIES: usize = 65_536;
+/// Field rules of one manifest: each place of a value that is written or shown is compared with all of them.
+pub const MANIFEST_FIELDS: usize = 256;
+/// Unique keys of one manifest, and pointers in one: each is computed for every object that changes.
+pub const MANIFEST_KEYS: usize = 16;
+/// References of one manifest, for the same reason.
+pub const MANIFEST_REFERENCES: usize = 32;
+/// Invariants of one manifest: all are judged at each local write.
+pub const MANIFEST_INVARIANTS: usize = 32;
+/// Dangerous fields of one manifest: each path of an edit is compared with all of them.
+pub const MANIFEST_DANGEROUS: usize = 64;
+/// Places of one value that one pointer with `*` may name: more are not looked at, on every device alike.
+pub const POINTED_VALUES: usize = 4_096;
+/// The Cedar text of one invariant: more than a person reads at once.
+pub const INVARIANT_BYTES: usize = 4 << 10;
+/// Subschemas of one JSON Schema: each is walked once for each level that a value may nest.
+pub const SCHEMA_PARTS: usize = 4_096;
+/// Subschemas that one schema may apply along one line of nested values: schemas that refer to each other multiply, and
+/// 200 bytes could ask for 2^64.
+pub const SCHEMA_STEPS: u64 = 16_384;
+/// Subschemas applied inside of each other: the validator recurses.
+pub const SCHEMA_DEPTH: u64 = 512;
+/// A compiled pattern of a schema: matching costs its size times the text's at worst.
+pub const PATTERN_BYTES: usize = 256 << 10;
+/// Violations that are told of one value: a person needs the first.
+pub const VIOLATIONS: usize = 16;
+/// One violation's text, which may quote the value.
+pub const VIOLATION_BYTES: usize = 512;

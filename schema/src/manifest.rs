@@ -3,6 +3,10 @@
 //! The JSON names are those of `schema set FILE`. Values are kept in governance entries as canonical JSON, so
 //! that a manifest written by a newer version keeps the fields this one does not know.
 
+mod check;
+mod weaker;
+
+use crate::governance::Role;
 use crate::ids::Collection;
 use crate::limits;
 use serde::{Deserialize, Serialize};
@@ -108,6 +112,44 @@ impl FieldRule {
     }
 }
 
+/// What happens to a change that contradicts what is there until somebody has decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// The merge shows a winner, and every other side beside it.
+    Surface,
+    /// It stays out of what is shown.
+    Hold,
+}
+
+/// A place that holds the id of another object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    /// A pointer to the id, or with `*` to several.
+    pub path: String,
+    /// The collection of the object.
+    pub collection: Collection,
+}
+
+/// What must hold of an object's merged value, beyond its schema.
+///
+/// It is said in one of two languages. In Cedar the value is `context.value`: objects are records, lists sets, and whole
+/// numbers of 64 bits `Long`, 2.0 among them. Cedar has no null and no fractions, so a member or item that is null, a
+/// fraction or a larger number is left out; `has` asks whether a member is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invariant {
+    /// Its name in messages and cards.
+    pub name: String,
+    /// JSON Schema 2020-12 that the value must satisfy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<serde_json::Value>,
+    /// A Cedar expression that must be true; one that cannot be evaluated is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cedar: Option<String>,
+}
+
 /// The manifest of one collection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,12 +168,30 @@ pub struct Manifest {
     /// Who may hold it in the clear.
     #[serde(default)]
     pub encryption_scope: EncryptionScope,
+    /// What happens to contradicting changes; by default what the class says, see [`Manifest::on_conflict`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_conflict: Option<OnConflict>,
+    /// JSON Schema 2020-12 of the merged value; by default any object will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<serde_json::Value>,
     /// Rules by JSON Pointer; `*` stands for one key or index.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, FieldRule>,
     /// Sets of pointers whose values no two objects share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unique: Vec<Vec<String>>,
+    /// Where the ids of other objects stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
+    /// What must hold of the merged value beyond the schema.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invariants: Vec<Invariant>,
+    /// Pointers to what policies treat with special care; each stands for all below it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dangerous_fields: Vec<String>,
+    /// Whose changes count where the strategy is `signed_authority_required`: roles, by default owner and admin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<Vec<Role>>,
     /// What this version does not know.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,
@@ -153,6 +213,24 @@ pub enum ManifestError {
     /// Not JSON of this shape.
     #[error("the manifest cannot be read")]
     Malformed(#[from] serde_json::Error),
+    /// More of something than there may be.
+    #[error("the manifest has {found} {what}, the limit is {limit}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A member that cannot mean anything.
+    #[error("{member} of the manifest: {rule}")]
+    Invalid {
+        /// Which, with what it says.
+        member: String,
+        /// What it must be.
+        rule: &'static str,
+    },
 }
 
 impl Manifest {
@@ -165,8 +243,14 @@ impl Manifest {
             merge_strategy: MergeStrategy::default(),
             policy_class: PolicyClass::default(),
             encryption_scope: EncryptionScope::default(),
+            on_conflict: None,
+            schema: None,
             fields: BTreeMap::new(),
             unique: Vec::new(),
+            references: Vec::new(),
+            invariants: Vec::new(),
+            dangerous_fields: Vec::new(),
+            authority: None,
             other: BTreeMap::new(),
         }
     }
@@ -174,12 +258,53 @@ impl Manifest {
     /// Reads a manifest from JSON.
     ///
     /// # Errors
-    /// When it is too large or not a manifest.
+    /// When it is too large, not a manifest, or says what no manifest can mean.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ManifestError> {
         if bytes.len() > limits::RECORD_BYTES {
             return Err(ManifestError::TooLarge { found: bytes.len() });
         }
-        Ok(serde_json::from_slice(bytes)?)
+        let manifest: Self = serde_json::from_slice(bytes)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// What happens to a change that contradicts what is there: what the manifest says, else held where the class is
+    /// high or critical.
+    #[must_use]
+    pub const fn on_conflict(&self) -> OnConflict {
+        match (self.on_conflict, self.policy_class) {
+            (Some(said), _) => said,
+            (None, PolicyClass::High | PolicyClass::Critical) => OnConflict::Hold,
+            (None, PolicyClass::Low | PolicyClass::Medium) => OnConflict::Surface,
+        }
+    }
+
+    /// Whether a change by a device of this role counts.
+    #[must_use]
+    pub fn has_authority(&self, role: Option<Role>) -> bool {
+        let named = self.authority.as_deref().unwrap_or(&[Role::Owner, Role::Admin]);
+        !matches!(self.merge_strategy, MergeStrategy::SignedAuthorityRequired)
+            || role.is_some_and(|role| named.contains(&role))
+    }
+
+    /// Whether its merged values are judged at all.
+    #[must_use]
+    pub const fn judges_values(&self) -> bool {
+        self.schema.is_some() || !self.invariants.is_empty()
+    }
+
+    /// Whether some rule computes what is shown from concurrent values.
+    #[must_use]
+    pub fn computes_values(&self) -> bool {
+        let computes = |rule: &FieldRule| matches!(rule, FieldRule::Max | FieldRule::Min | FieldRule::Union);
+        self.fields.values().any(computes)
+    }
+
+    /// Whether one of these pointers names something dangerous, something inside of it, or something that holds it.
+    #[must_use]
+    pub fn is_dangerous(&self, changed: &[String]) -> bool {
+        let meets = |path: &String| self.dangerous_fields.iter().any(|field| pointers_meet(field, path));
+        !self.dangerous_fields.is_empty() && changed.iter().any(meets)
     }
 
     /// Whether objects of the collection stay on the device that wrote them.
@@ -203,11 +328,21 @@ fn pointer_matches(pointer: &str, path: &[&str]) -> bool {
     for key in path {
         match steps.next() {
             Some("*") => {}
-            Some(step) if step.replace("~1", "/").replace("~0", "~") == **key => {}
+            Some(step) if unescaped(step) == **key => {}
             _ => return false,
         }
     }
     steps.next().is_none()
+}
+
+/// Whether one of a pattern and a pointer names what the other names, or something in it.
+fn pointers_meet(pattern: &str, pointer: &str) -> bool {
+    let steps = |text: &str| text.split('/').skip(1).map(unescaped).collect::<Vec<String>>();
+    steps(pattern).iter().zip(&steps(pointer)).all(|(step, key)| step == "*" || step == key)
+}
+
+fn unescaped(step: &str) -> String {
+    step.replace("~1", "/").replace("~0", "~")
 }
 
 /// The manifests that the genesis of a workspace holds: `files`, whose `/text` is a text, and `vault`, whose
@@ -246,6 +381,48 @@ mod tests {
         assert!(!pointer_matches("/a/*", &["a"]));
         assert!(pointer_matches("/a~1b", &["a/b"]));
         assert!(pointer_matches("", &[]));
+    }
+
+    #[test]
+    fn dangerous_is_what_is_named_what_it_holds_and_what_holds_it() {
+        let mut manifest = Manifest::free_form("docs".parse().unwrap());
+        manifest.dangerous_fields = vec!["/pay/*/base".into(), "/run".into()];
+        for (path, dangerous) in [
+            ("/pay", true),
+            ("", true),
+            ("/pay/1/base", true),
+            ("/pay/1/base/deep", true),
+            ("/pay/1/note", false),
+            ("/run/x", true),
+            ("/runs", false),
+            ("/title", false),
+        ] {
+            assert_eq!(manifest.is_dangerous(&[path.to_owned()]), dangerous, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_waits_follows_the_class_unless_said() {
+        let of = |text: &str| Manifest::from_json(text.as_bytes()).unwrap().on_conflict();
+        assert_eq!(of(r#"{"collection":"c"}"#), OnConflict::Surface);
+        assert_eq!(of(r#"{"collection":"c","policyClass":"critical"}"#), OnConflict::Hold);
+        assert_eq!(
+            of(r#"{"collection":"c","policyClass":"high","onConflict":"surface"}"#),
+            OnConflict::Surface
+        );
+    }
+
+    #[test]
+    fn authority_is_asked_for_only_where_the_strategy_says_so() {
+        let of = |text: &str| Manifest::from_json(text.as_bytes()).unwrap();
+        let free = of(r#"{"collection":"c","authority":["owner"]}"#);
+        assert!(free.has_authority(Some(Role::Member)));
+        let default = of(r#"{"collection":"c","mergeStrategy":"signed_authority_required"}"#);
+        assert!(default.has_authority(Some(Role::Admin)) && !default.has_authority(Some(Role::Member)));
+        let named =
+            of(r#"{"collection":"c","mergeStrategy":"signed_authority_required","authority":["member"]}"#);
+        assert!(named.has_authority(Some(Role::Member)) && !named.has_authority(Some(Role::Owner)));
+        assert!(!named.has_authority(None));
     }
 
     #[test]

@@ -49,6 +49,19 @@ fn the_document_names_every_limit_and_its_value() {
         WRITER_QUEUE,
         REQUEST_BYTES,
         GOVERNANCE_ENTRIES,
+        MANIFEST_FIELDS,
+        MANIFEST_KEYS,
+        MANIFEST_REFERENCES,
+        MANIFEST_INVARIANTS,
+        MANIFEST_DANGEROUS,
+        POINTED_VALUES,
+        INVARIANT_BYTES,
+        SCHEMA_PARTS,
+        SCHEMA_STEPS,
+        SCHEMA_DEPTH,
+        PATTERN_BYTES,
+        VIOLATIONS,
+        VIOLATION_BYTES,
     ];
     let source = read("schema/src/limits.rs");
     let named = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
