@@ -37,7 +37,7 @@ pub use operation::{Key, OpName, Slot};
 pub use resolution::{
     Choice, DELETION_HEADS, NotAChoice, Question, Settlement, actor as pure_actor, is_pure, place_name,
 };
-pub use sides::{Alternative, Keep, alternatives, writes_over};
+pub use sides::{Alternative, Keep, alternatives, shown, writes_over};
 pub use window::TooWide;
 use window::Window;
 

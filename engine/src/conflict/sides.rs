@@ -23,6 +23,14 @@ pub enum Keep {
     Text(Vec<Digest>),
 }
 
+impl Keep {
+    /// Whether it is what an operation put.
+    #[must_use]
+    pub fn is(&self, operation: &OpName) -> bool {
+        matches!(self, Self::Put(name) if name == operation)
+    }
+}
+
 /// One side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alternative {
@@ -110,7 +118,8 @@ fn of_write(doc: &Automerge, conflict: &Conflict, change: Digest, operation: &Op
 }
 
 /// The operation whose value the document shows in the place.
-fn shown(doc: &Automerge, conflict: &Conflict) -> Option<OpName> {
+#[must_use]
+pub fn shown(doc: &Automerge, conflict: &Conflict) -> Option<OpName> {
     let container = conflict.place.object.as_ref().map_or(automerge::ROOT, OpName::object);
     match &conflict.place.key {
         Key::Name(name) => {

@@ -156,6 +156,19 @@ pub fn join(doc: &mut Automerge, change: &EncodedChange) -> Result<(), EditError
     Ok(doc.apply_changes([change])?)
 }
 
+/// Joins several, in whatever order they are given. None of them when one does not fit.
+///
+/// # Errors
+/// When one does not fit.
+pub fn join_all(doc: &mut Automerge, changes: &[EncodedChange]) -> Result<(), EditError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let changes: Result<Vec<Change>, _> =
+        changes.iter().map(|change| Change::try_from(change.bytes.as_slice())).collect();
+    Ok(doc.apply_changes(changes.map_err(|_| EditError::Lost)?)?)
+}
+
 /// What a document would say with one more change of this device.
 ///
 /// # Errors

@@ -327,6 +327,9 @@ pub struct PendingRow {
     /// Its change, where it waits for somebody to let it in.
     #[n(8)]
     pub asks: Option<Digest>,
+    /// Whether it is held because it contradicts what is here.
+    #[n(9)]
+    pub apart: bool,
 }
 
 /// One row of `governance`: an admitted governance entry, kept apart so that opening reads no log.

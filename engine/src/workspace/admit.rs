@@ -8,16 +8,15 @@
 use super::cards::Decided;
 use super::judge::Question;
 use super::local::cover;
-use super::stage::{Stage, StagedObject};
+use super::stage::Stage;
 use super::waiting::Standing;
 use super::{Engine, ObjectKey, subject_key};
-use crate::conflict;
 use crate::document;
-use crate::guard::{self, Door, Form};
+use crate::guard;
 use crate::ledger;
 use crate::log::LogRecord;
 use crate::store::StoreError;
-use crate::store::rows::{AdmittedChange, PendingRow};
+use crate::store::rows::PendingRow;
 use crate::store::tables::LogNo;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -106,13 +105,25 @@ impl Engine {
         arrivals: Vec<Arrival>,
     ) -> Result<Vec<(LogId, Outcome)>, StoreError> {
         let mut done = Ledgered::default();
-        let mut next = arrivals;
-        while !next.is_empty() {
-            let progress = self.admit_round(stage, next, &mut done)?;
-            next = if progress { self.retries(stage, &mut done)? } else { Vec::new() };
+        if !arrivals.is_empty() && self.admit_round(stage, arrivals, &mut done)? {
+            self.let_in_waiting(stage, &mut done)?;
         }
         self.record_all(stage, &mut done);
         Ok(outcomes(&done))
+    }
+
+    /// Judges and merges what had waited for what was let in, as long as there is more.
+    pub(super) fn let_in_waiting(
+        &mut self,
+        stage: &mut Stage,
+        done: &mut Ledgered,
+    ) -> Result<(), StoreError> {
+        loop {
+            let next = self.retries(stage, done)?;
+            if next.is_empty() || !self.admit_round(stage, next, done)? {
+                return Ok(());
+            }
+        }
     }
 
     /// Writes into the ledger what there is to say of entries.
@@ -319,97 +330,6 @@ impl Engine {
         self.add_link(stage, link, arrival.record.entry.kind, payload);
     }
 
-    /// Applies the granted changes of one document in one go, with those that had waited for them: however often two
-    /// logs build on each other, it is one piece of work. Sorts out what could not be.
-    fn merge(
-        &mut self,
-        stage: &mut Stage,
-        key: &ObjectKey,
-        mut group: Vec<Candidate>,
-        done: &mut Ledgered,
-    ) -> Result<bool, StoreError> {
-        self.staged_object(stage, key)?;
-        let mut asked: BTreeSet<Standing> =
-            group.iter().map(|candidate| (candidate.arrival.no, candidate.arrival.seq)).collect();
-        let mut door = Door::default();
-        let mut offered = 0;
-        while let Some(Candidate { arrival, .. }) = group.get_mut(offered) {
-            offered += 1;
-            let document = stage.objects.get(key).map(|staged| &staged.document);
-            let change = arrival.record.payload.take().unwrap_or_default();
-            let entry = &arrival.record.entry;
-            let ready = door.offer_as(document, change, entry.payload_digest, form_of(entry));
-            for at in self.pending.woken_by(&ready, &[]) {
-                let document = stage.objects.get(key).map(|staged| &staged.document);
-                let comes = self.pending.get(&at).filter(|row| {
-                    row.object.as_ref() == Some(key)
-                        && stage.pending_at(&at).is_none()
-                        && row.missing.iter().all(|hash| door.holds(document, hash))
-                });
-                let Some(session) = comes.map(|row| row.session) else { continue };
-                if asked.insert(at) {
-                    group.extend(self.waited(stage, at, session, done)?);
-                }
-            }
-        }
-        let document = stage.objects.get(key).map(|staged| &staged.document);
-        let (admission, payloads) = door.admit(document);
-        let mut changes = Vec::new();
-        let mut progress = false;
-        for ((candidate, bytes), outcome) in group.into_iter().zip(payloads).zip(admission.outcomes) {
-            let Candidate { arrival, proof } = candidate;
-            match outcome {
-                guard::Outcome::Applied => {
-                    progress = true;
-                    self.admitted(stage, &arrival, proof.decision(), done);
-                    let time = arrival.record.entry.time;
-                    let change = (arrival.record.entry.payload_digest, bytes);
-                    changes
-                        .push((AdmittedChange::new(change, arrival.no, arrival.seq, time, proof), arrival));
-                }
-                // The same birth on two devices is one change in two logs.
-                guard::Outcome::Present => {
-                    progress = true;
-                    self.admitted(stage, &arrival, proof.decision(), done);
-                }
-                guard::Outcome::Missing(missing) => {
-                    let reason = "it builds on changes that have not arrived or were not admitted".to_owned();
-                    let judged = Judged::Waits { missing, requires: Vec::new(), reason };
-                    self.not_admitted(stage, &arrival, judged, done)?;
-                }
-                guard::Outcome::Refused(refused) => {
-                    let judged =
-                        Judged::Refused { reason: refused.to_string(), decision: None, finding: true };
-                    self.not_admitted(stage, &arrival, judged, done)?;
-                }
-            }
-        }
-        if let (Some(document), Some((_, first))) = (admission.doc, changes.first()) {
-            if !stage.objects.contains_key(key) {
-                let Some(subject) = first.record.entry.subject.clone() else { return Ok(progress) };
-                let born = changes.iter().find(|(_, arrival)| arrival.record.entry.is_birth());
-                let time = born.map_or(first.record.entry.time, |(_, arrival)| arrival.record.entry.time);
-                self.new_object(stage, &subject, document::empty(), time);
-            }
-            if let Some(staged) = stage.objects.get_mut(key) {
-                staged.document = document;
-                staged.remote = true;
-                staged.is_apart |= !admission.is_line;
-                note_decisions(staged, changes.iter().map(|(_, arrival)| arrival));
-                let (changes, arrivals): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
-                staged.admitted.extend(changes);
-                let asked = |arrival: &&Arrival| {
-                    let waits = self.pending.get(&(arrival.no, arrival.seq));
-                    waits.is_some_and(|row| row.asks.is_some())
-                };
-                for arrival in arrivals.iter().filter(asked).collect::<Vec<_>>() {
-                    self.end_held(stage, key, &arrival.record.entry.payload_digest)?;
-                }
-            }
-        }
-        Ok(progress)
-    }
-
     /// A tombstone waits for the heads it names, so that it covers the same on every device.
     fn apply_tombstone(
         &mut self,
@@ -481,8 +401,11 @@ impl Engine {
     ) {
         let entry = &arrival.record.entry;
         let covers = coverage(arrival);
-        let mut record =
-            ledger::admission(&entry.actor, arrival.log.device, OperationType::Replay, covers, decision);
+        let kind = match entry.kind {
+            EntryKind::RESOLUTION => OperationType::Resolve,
+            _ => OperationType::Replay,
+        };
+        let mut record = ledger::admission(&entry.actor, arrival.log.device, kind, covers, decision);
         if entry.kind.is_governance() {
             record.kind = RecordKind::Governance;
         }
@@ -545,6 +468,7 @@ impl Engine {
                 since,
                 session,
                 asks: None,
+                apart: false,
             }),
         );
         done.states.insert(at, (arrival.log, state, None));
@@ -571,33 +495,6 @@ fn outcomes(done: &Ledgered) -> Vec<(LogId, Outcome)> {
         }
     }
     outcomes
-}
-
-/// What the change of an entry must be.
-pub(super) fn form_of(entry: &Entry) -> Form {
-    match entry.kind {
-        EntryKind::RESOLUTION => Form::Resolution,
-        EntryKind::PROPOSAL if !entry.is_birth() => Form::Pure,
-        _ => Form::Any,
-    }
-}
-
-/// Notes what admitted entries may have decided: resolutions what they name, other work where something is open.
-fn note_decisions<'a>(staged: &mut StagedObject, arrivals: impl Iterator<Item = &'a Arrival>) {
-    let may_end = staged.is_apart || !staged.row.cards.is_empty();
-    for Arrival { log, record: LogRecord { entry, .. }, .. } in arrivals {
-        if entry.kind != EntryKind::RESOLUTION && !may_end {
-            continue;
-        }
-        let settles = (entry.kind == EntryKind::RESOLUTION)
-            .then(|| conflict::settlement_of(&staged.document, &entry.payload_digest))
-            .flatten();
-        if let Some(conflict::Question::Deletion(heads)) = settles.as_ref().map(|settled| &settled.question) {
-            staged.row.overrule(heads);
-            staged.row_changed = true;
-        }
-        staged.decided.push(Decided::of(entry, log.device, settles));
-    }
 }
 
 /// A device writes as the actor of its session, and builds on what there is. A birth builds on nothing; its actor

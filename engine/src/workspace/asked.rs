@@ -2,6 +2,7 @@
 
 use super::cards::{CardKind, competing_lives};
 use super::judge::MACHINE_GENERATIONS;
+use super::local::key_of;
 use super::read::{Competing, CompetingValue};
 use super::{Engine, ObjectKey};
 use crate::conflict::{self, Alternative, Choice, Conflict};
@@ -206,8 +207,16 @@ impl Engine {
                 let authors = self.authors(&object)?;
                 let own = self.device();
                 let mut alternatives =
-                    self.with_document(&object, |doc| conflict::alternatives(doc, &conflict))?;
-                choose_shown(&mut alternatives, &authors, own);
+                    self.with_whole(&object, |doc| conflict::alternatives(doc, &conflict))?;
+                if self.holds_back(&key) {
+                    // What is held is not shown, whatever would win.
+                    let shown = self.with_document(&object, |doc| conflict::shown(doc, &conflict))?;
+                    for side in &mut alternatives {
+                        side.is_shown = shown.as_ref().is_some_and(|shown| side.keep.is(shown));
+                    }
+                } else {
+                    choose_shown(&mut alternatives, &authors, own);
+                }
                 Ok(alternatives.into_iter().map(|alternative| offer(alternative, &authors)).collect())
             }
             AboutRow::Deletion => self.deletion_offers(&key),
@@ -219,7 +228,11 @@ impl Engine {
     /// The entries of an object by their changes; of equal changes in several logs the oldest.
     pub(super) fn authors(&self, object: &ObjectRow) -> Result<Authors, StoreError> {
         let mut authors = Authors::new();
-        for (no, _, entry) in self.entries_of(&self.sources_of(object)?)? {
+        let mut entries = self.entries_of(&self.sources_of(object)?)?;
+        for (no, seq) in self.apart(&key_of(object)) {
+            entries.extend(self.record_at(no, seq)?.map(|record| (no, seq, record.entry)));
+        }
+        for (no, _, entry) in entries {
             let device = self.log_id(no).map(|log| log.device);
             let is_older =
                 |(other, known): &(Option<DeviceId>, Entry)| (entry.time, device) < (known.time, *other);
@@ -293,7 +306,7 @@ impl Engine {
         let change = offer.alternative.change;
         let (seen, base) = match (&row.about, self.object_row(&key)?) {
             (AboutRow::Conflict(_), Some(object)) => {
-                self.with_document(&object, |doc| base_of(doc, &change, &row.path))?
+                self.with_whole(&object, |doc| base_of(doc, &change, &row.path))?
             }
             _ => (Vec::new(), Value::Null),
         };

@@ -3,8 +3,9 @@
 //! What lets one in is a resolution that names it and builds on it. Both become part of the document together, on every
 //! device, in whatever order they came; so after a decline too everybody has the same, and nobody waits for ever.
 
-use super::admit::{Approval, Arrival, Candidate, Judged, Ledgered, coverage, form_of};
+use super::admit::{Approval, Arrival, Candidate, Judged, Ledgered, coverage};
 use super::cards::{CardKind, Decided};
+use super::merge::form_of;
 use super::stage::Stage;
 use super::waiting::Standing;
 use super::{Engine, ObjectKey, subject_key};
@@ -129,6 +130,7 @@ impl Engine {
             since: stage.now,
             session: arrival.session,
             asks: Some(entry.payload_digest),
+            apart: false,
         };
         stage.pending.insert(at, Some(row));
         self.open_held(stage, &key, entry.payload_digest, at);

@@ -5,6 +5,7 @@
 //! brought up to date in the transaction that changes what they are about.
 
 use super::contradictions::asks;
+use super::intent::WriteError;
 use super::stage::{Stage, StagedObject};
 use super::{Engine, Event, ObjectKey};
 use crate::conflict::{self, Conflict, Kind, Settlement};
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use syncd_evidence::{Outcome, RecordKind};
 use syncd_schema::entry::Subject;
+use syncd_schema::manifest::{Manifest, OnConflict};
 use syncd_schema::{Actor, DeviceId, Digest, Entry, Incarnation, ObjectId, OperationType, cbor, domain};
 
 /// What kind of question a card asks.
@@ -212,14 +214,15 @@ impl Engine {
     ) -> BTreeMap<Digest, CardRow> {
         let rules = Arc::clone(&self.rules);
         let manifest = rules.governance.manifest(&staged.row.collection);
+        let document = staged.whole.as_ref().unwrap_or(&staged.document);
         let cards = conflicts.iter().filter_map(|conflict| {
-            let steps = asks(&staged.document, &manifest, conflict)?;
+            let steps = asks(document, &manifest, conflict)?;
             let kind = CardKind::of_conflict(conflict.kind);
             let about = AboutRow::Conflict(conflict.id());
             let changes = conflict.sides.iter().map(|side| side.change).collect();
             let row = CardRow {
                 path: conflict::pointer(&steps),
-                generation: conflict::generation(&staged.document, &changes).saturating_sub(1),
+                generation: conflict::generation(document, &changes).saturating_sub(1),
                 ..new_card(&staged.row, kind, about, stage)
             };
             Some((self.conflict_card(&staged.row, conflict), row))
@@ -306,6 +309,28 @@ impl Engine {
         Ok(None)
     }
 
+    /// Refuses an edit of what somebody is asked about, where the manifest wants the question answered first. Elsewhere
+    /// such an edit is itself the answer.
+    pub(super) fn check_undecided(
+        &self,
+        stage: &Stage,
+        row: &ObjectRow,
+        manifest: &Manifest,
+        paths: &[String],
+    ) -> Result<(), WriteError> {
+        if manifest.on_conflict() != OnConflict::Hold {
+            return Ok(());
+        }
+        for card in &row.cards {
+            let Some(asked) = self.card_row(Some(stage), card)? else { continue };
+            let about = |path: &String| is_within(path, &asked.path) || is_within(&asked.path, path);
+            if paths.iter().any(about) {
+                return Err(WriteError::Undecided { object: row.object.clone(), card: *card });
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn open_card(&mut self, stage: &mut Stage, card: Digest, row: &CardRow) {
         stage.batch.delete(Table::Cards, key::card(&card, false));
         stage.batch.put(Table::Cards, key::card(&card, true), cbor::encode(row));
@@ -365,6 +390,11 @@ pub(super) fn competing_lives(lives: &[ObjectRow]) -> Vec<&ObjectRow> {
     standing.sort_by_key(|row| row.incarnation);
     standing.dedup_by_key(|row| row.incarnation);
     if standing.len() < 2 { Vec::new() } else { standing }
+}
+
+/// Whether a JSON Pointer is another or below it.
+fn is_within(path: &str, of: &str) -> bool {
+    path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn same_life(one: &ObjectRow, other: &ObjectRow) -> bool {

@@ -26,16 +26,26 @@ impl Engine {
         stage: &mut Stage,
         staged: &mut StagedObject,
     ) -> Result<Option<Judged>, StoreError> {
-        if staged.admitted.is_empty() || !(staged.is_apart || staged.row.conflicts > 0) {
-            return Ok(None);
-        }
-        let before = self.stored_contradictions(&staged.row)?;
-        let admitted: Vec<Digest> = staged.admitted.iter().map(AdmittedChange::hash).collect();
-        let after = match conflict::update(&staged.document, &before, &admitted) {
-            Ok(after) => after,
-            Err(wide) => {
-                self.find(stage, not_compared(staged, &wide.to_string(), stage.now))?;
+        let (before, after) = match staged.compared.take() {
+            Some((compared, whole)) => {
+                staged.whole = Some(whole);
+                (compared.before, compared.after)
+            }
+            None if staged.admitted.is_empty() || !(staged.is_apart || staged.row.conflicts > 0) => {
                 return Ok(None);
+            }
+            None => {
+                let before = self.stored_contradictions(&staged.row)?;
+                let admitted: Vec<Digest> = staged.admitted.iter().map(AdmittedChange::hash).collect();
+                staged.whole = self.whole_document(&staged.row, &staged.document)?;
+                let document = staged.whole.as_ref().unwrap_or(&staged.document);
+                match conflict::update(document, &before, &admitted) {
+                    Ok(after) => (before, after),
+                    Err(wide) => {
+                        self.find(stage, not_compared(staged, &wide.to_string(), stage.now))?;
+                        return Ok(None);
+                    }
+                }
             }
         };
         if after == before {
@@ -66,6 +76,8 @@ impl Engine {
         if row.conflicts == 0 {
             return Ok(self.store.get(Table::Conflicts, &row_key(row))?.is_none());
         }
+        let whole = self.whole_document(row, doc)?;
+        let doc = whole.as_ref().unwrap_or(doc);
         let all: Vec<Digest> = doc.get_changes_meta(&[]).iter().map(|change| Digest(change.hash.0)).collect();
         let Ok(found) = conflict::update(doc, &BTreeSet::new(), &all) else { return Ok(true) };
         Ok(found.len() == row.conflicts as usize && self.stored_contradictions(row)? == found)

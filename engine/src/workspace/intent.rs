@@ -122,6 +122,14 @@ pub enum WriteError {
         /// The head that is not known.
         head: Digest,
     },
+    /// What the edit changes is asked about, and the collection wants the answer first.
+    #[error("object {object} waits for a decision there: answer card {card} first")]
+    Undecided {
+        /// The object.
+        object: ObjectId,
+        /// The card.
+        card: Digest,
+    },
     /// Policy said no.
     #[error("refused: {}", .0.decision.in_words())]
     Refused(Box<Refused>),

@@ -273,6 +273,8 @@ impl Engine {
             row_changed: false,
             is_apart: false,
             decided: Vec::new(),
+            compared: None,
+            whole: None,
         };
         stage.objects.insert(key.clone(), staged);
         key
@@ -296,6 +298,8 @@ impl Engine {
         if stale && !is_agent {
             return Err(WriteError::StaleBase { object: object.clone(), heads });
         }
+        let paths = edit.paths();
+        self.check_undecided(stage, &row, &manifest, &paths)?;
         let log = self.log_for(stage, &manifest)?;
         let (operation, time) = self.next_operation(stage, log);
         let subject = Subject {
@@ -303,7 +307,6 @@ impl Engine {
             object: object.clone(),
             incarnation: row.incarnation,
         };
-        let paths = edit.paths();
         let proof = {
             let written_on = match (base, stale) {
                 (Some(_), true) => Base::Stale,

@@ -18,6 +18,7 @@ mod intent;
 mod judge;
 mod local;
 mod members;
+mod merge;
 mod open;
 mod peers;
 mod propose;

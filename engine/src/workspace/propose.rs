@@ -12,7 +12,7 @@ use crate::conflict::{self, Choice, Question};
 use crate::document::{self, Edit, EncodedChange};
 use crate::ledger;
 use crate::store::StoreError;
-use crate::store::rows::{AdmittedChange, ObjectRow, PendingRow};
+use crate::store::rows::{ObjectRow, PendingRow};
 use crate::store::tables::LogNo;
 use automerge::{Automerge, ChangeHash};
 use serde_json::Value;
@@ -24,7 +24,7 @@ use syncd_schema::entry::Subject;
 use syncd_schema::operation::EntryState;
 use syncd_schema::{Digest, Entry, EntryKind, OperationId, OperationStatus, OperationType, UnixMicros};
 
-use super::admit::{Arrival, Ledgered};
+use super::admit::{Candidate, Ledgered};
 use super::asked::Offer;
 
 /// Where a new entry will stand.
@@ -105,6 +105,7 @@ impl Engine {
             since: stage.now,
             session: None,
             asks: Some(hash),
+            apart: false,
         };
         stage.pending.insert((log, seq), Some(row));
         self.open_held(stage, key, hash, (log, seq))
@@ -150,17 +151,12 @@ impl Engine {
         let Some(approved) = approval.by(arrival.record.entry.operation, &proof) else {
             return Err(WriteError::Grant);
         };
-        self.let_in(stage, &key, arrival, (held, approved), &mut done)?;
-        if let Some(staged) = stage.objects.get_mut(&key) {
-            document::join(&mut staged.document, &resolution)?;
-        }
         let digest = (resolution.hash, resolution.bytes.len());
         let mut entry = self.entry(asked.request, EntryKind::RESOLUTION, place, Some(subject), digest, None);
         entry.note.clone_from(&asked.resolve.because);
-        stage.let_in.extend([change, resolution.hash]);
-        self.log_change(stage, log, entry, (resolution.bytes, proof), key.clone());
-        self.end_held(stage, &key, &change)?;
-        self.record_all(stage, &mut done);
+        let approved = Candidate { arrival, proof: approved };
+        let decision = self.log_decision(stage, log, entry, resolution.bytes, proof);
+        self.carry_out(stage, &key, vec![approved, decision], done)?;
         let is_unwanted = matches!(asked.resolve.choice, Choice::Local | Choice::Decline | Choice::Fork);
         if let (true, true, Some(row)) =
             (is_birth, is_unwanted, stage.objects.get(&key).map(|staged| staged.row.clone()))
@@ -170,29 +166,6 @@ impl Engine {
         let heads = stage.objects.get(&key).map(|staged| document::heads(&staged.document));
         let written = super::local::done(place.0, Some(key.0), heads.unwrap_or_default());
         Ok(Written { object: forked.or(written.object.clone()), ..written })
-    }
-
-    /// Puts a change that waited into its document on the stage.
-    fn let_in(
-        &mut self,
-        stage: &mut Stage,
-        key: &ObjectKey,
-        mut arrival: Arrival,
-        (document, proof): (Automerge, syncd_policy::Redeemed),
-        done: &mut Ledgered,
-    ) -> Result<(), StoreError> {
-        let (hash, time) = (arrival.record.entry.payload_digest, arrival.record.entry.time);
-        let bytes = arrival.record.payload.take().unwrap_or_default();
-        if let (false, Some(subject)) = (stage.objects.contains_key(key), &arrival.record.entry.subject) {
-            self.new_object(stage, subject, document::empty(), time);
-        }
-        self.admitted(stage, &arrival, proof.decision(), done);
-        if let Some(staged) = stage.objects.get_mut(key) {
-            staged.document = document;
-            staged.is_apart = true;
-            staged.admitted.push(AdmittedChange::new((hash, bytes), arrival.no, arrival.seq, time, proof));
-        }
-        Ok(())
     }
 
     /// The change that an answer about a held change is.

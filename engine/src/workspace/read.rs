@@ -268,6 +268,8 @@ impl Engine {
             ObjectState::Conflicted
         } else if first.is_tombstoned() {
             ObjectState::Tombstoned
+        } else if self.pending.of_object(&first.object).any(|(_, row)| row.apart) {
+            ObjectState::Held
         } else if !first.cards.is_empty() {
             ObjectState::Conflicted
         } else if self.pending.of_object(&first.object).any(|(_, row)| row.asks.is_some()) {

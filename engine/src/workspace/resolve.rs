@@ -4,6 +4,7 @@
 //! answer ([`crate::conflict::decide`]); what is decided about whole objects is a deletion, or a resolution that
 //! overrules one. Either way the card ends because of what the entry does, here and on every device that has it.
 
+use super::admit::{Arrival, Candidate, Ledgered};
 use super::asked::Offer;
 use super::cards::competing_lives;
 use super::intent::{WriteError, WriteRequest, Written};
@@ -13,13 +14,18 @@ use super::stage::Stage;
 use super::{Engine, ObjectKey};
 use crate::conflict::{self, Alternative, Answer, Choice, Question};
 use crate::document::{self, EncodedChange};
-use crate::store::rows::{AboutRow, CardRow, ObjectRow};
+use crate::log::LogRecord;
+use crate::store::StoreError;
+use crate::store::rows::{AboutRow, CardRow, LogKind, ObjectRow};
+use crate::store::tables::LogNo;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use syncd_policy::{Action, Base};
+use syncd_policy::{Action, Base, Redeemed};
 use syncd_schema::entry::{Subject, Tombstone};
-use syncd_schema::{Collection, Digest, EntryKind, Incarnation, ObjectId, OperationId, OperationType, cbor};
+use syncd_schema::{
+    Collection, Digest, Entry, EntryKind, Incarnation, ObjectId, OperationId, OperationType, cbor,
+};
 
 /// An answer to a card.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,7 +175,7 @@ impl Engine {
         let forked = match choice {
             Choice::Fork => {
                 let side = asked.side(false)?.clone();
-                let value = self.with_document(&object, |doc| {
+                let value = self.with_whole(&object, |doc| {
                     let answer = Answer::Keep(side);
                     conflict::decide(doc, &conflict, (card, choice, &answer), &manifest)
                         .and_then(|change| document::value_with(doc, &change))
@@ -178,7 +184,7 @@ impl Engine {
             }
             _ => None,
         };
-        let change = self.with_document(&object, |doc| {
+        let change = self.with_whole(&object, |doc| {
             conflict::decide(doc, &conflict, (card, choice, &answer), &manifest)
         })??;
         let written = self.log_resolution(stage, asked, object, change)?;
@@ -211,12 +217,43 @@ impl Engine {
         let mut entry = self.entry(asked.request, EntryKind::RESOLUTION, at, Some(subject), digest, None);
         entry.note.clone_from(&asked.resolve.because);
         let key = key_of(&object);
-        let staged = self.stage_object(stage, object)?;
-        document::join(&mut staged.document, &change)?;
-        staged.is_apart = true;
-        let heads = document::heads(&staged.document);
-        self.log_change(stage, log, entry, (change.bytes, proof), key.clone());
-        Ok(done(at.0, Some(key.0), heads))
+        let decision = self.log_decision(stage, log, entry, change.bytes, proof);
+        self.carry_out(stage, &key, vec![decision], Ledgered::default())?;
+        let heads = stage.objects.get(&key).map(|staged| document::heads(&staged.document));
+        Ok(done(at.0, Some(key.0), heads.unwrap_or_default()))
+    }
+
+    /// Appends a decision to this device's log; it takes effect by the road of all changes.
+    pub(super) fn log_decision(
+        &self,
+        stage: &mut Stage,
+        log: LogNo,
+        entry: Entry,
+        bytes: Vec<u8>,
+        proof: Redeemed,
+    ) -> Candidate {
+        let kind = self.staged_log(stage, log).map(|state| state.row.kind);
+        let name = match kind {
+            Some(LogKind::Device(log)) => log,
+            _ => self.own_log(),
+        };
+        let record = LogRecord { entry: entry.clone(), payload: Some(bytes.clone()) };
+        let (seq, _) = self.append(stage, log, entry, bytes);
+        Candidate { arrival: Arrival { log: name, no: log, seq, record, session: None }, proof }
+    }
+
+    /// Lets in what was decided, and whatever had waited for it.
+    pub(super) fn carry_out(
+        &mut self,
+        stage: &mut Stage,
+        key: &ObjectKey,
+        group: Vec<Candidate>,
+        mut done: Ledgered,
+    ) -> Result<(), StoreError> {
+        self.merge(stage, key, group, &mut done)?;
+        self.let_in_waiting(stage, &mut done)?;
+        self.record_all(stage, &mut done);
+        Ok(())
     }
 
     fn resolve_deletion(&mut self, stage: &mut Stage, asked: &Answering<'_>) -> Result<Written, WriteError> {

@@ -5,7 +5,7 @@
 //! signature per log.
 
 use super::cache::{self, Loaded};
-use super::cards::Decided;
+use super::cards::{Decided, Judged};
 use super::waiting::Standing;
 use super::{Engine, Event, LogState, ObjectKey};
 use crate::log::LogRecord;
@@ -49,6 +49,10 @@ pub(crate) struct StagedObject {
     pub(crate) is_apart: bool,
     /// Entries of this stage that may have decided something, where something was open.
     pub(crate) decided: Vec<Decided>,
+    /// What contradicts in it together with what is held, where that was looked at, and the document of both.
+    pub(super) compared: Option<(Judged, Automerge)>,
+    /// The document with what is held, where something is.
+    pub(super) whole: Option<Automerge>,
 }
 
 /// What one commit will change.
@@ -68,8 +72,6 @@ pub(crate) struct Stage {
     pub(crate) next_document: u64,
     pub(crate) session_logged: bool,
     pub(crate) payload_bytes: usize,
-    /// Changes that somebody decided here to let in.
-    pub(crate) let_in: Vec<Digest>,
     findings: HashMap<Digest, Finding>,
     decisions_of_last: BTreeSet<Digest>,
     said_seen: Vec<(LogId, LogSeq)>,
@@ -126,7 +128,6 @@ impl Engine {
             next_document: self.next_document,
             session_logged: self.session_logged,
             payload_bytes: 0,
-            let_in: Vec::new(),
             findings: HashMap::new(),
             decisions_of_last: BTreeSet::new(),
             said_seen: Vec::new(),
@@ -348,6 +349,8 @@ impl Engine {
                     row_changed: false,
                     is_apart: false,
                     decided: Vec::new(),
+                    compared: None,
+                    whole: None,
                 }))
             }
         }

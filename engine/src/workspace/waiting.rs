@@ -149,6 +149,7 @@ mod tests {
             since: UnixMicros(0),
             session: None,
             asks: None,
+            apart: false,
         }
     }
 

@@ -14,12 +14,11 @@ use syncd_schema::operation::EntryState;
 use syncd_schema::{Digest, LogSeq};
 
 impl Engine {
-    /// Lets in what waited for objects that are born on this stage, since an equal birth that came from elsewhere may
-    /// be missing for ever, and for changes that somebody here has let in.
+    /// Lets in what waited for objects that are born on this stage: an equal birth that came from elsewhere may be
+    /// missing for ever.
     pub(super) fn admit_woken(&mut self, stage: &mut Stage) -> Result<(), StoreError> {
         let born = stage.objects.values().filter(|staged| staged.is_new);
-        let mut born: Vec<Digest> = born.map(|staged| Digest(staged.row.incarnation.0)).collect();
-        born.append(&mut stage.let_in);
+        let born: Vec<Digest> = born.map(|staged| Digest(staged.row.incarnation.0)).collect();
         let mut done = Ledgered::default();
         let mut arrivals = Vec::new();
         for at in self.pending.woken_by(&born, &[]) {

@@ -1,0 +1,179 @@
+//! Where the manifest wants it, what contradicts stays out until somebody decides, and nothing else waits with it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
+
+mod common;
+
+use common::*;
+use serde_json::{Value, json};
+use syncd_engine::conflict::Choice;
+use syncd_engine::workspace::{ObjectView, Resolve};
+use syncd_engine::{Edit, Engine, Intent, WriteError};
+use syncd_schema::{Digest, EntryKind, ObjectState, OperationId, OperationStatus, Role, UnixMicros};
+
+fn at(n: u64) -> UnixMicros {
+    START.plus(1_000_000 + n)
+}
+
+/// Three devices that hold one object of a collection of class high, and have not heard of each other since.
+fn three() -> [Engine; 3] {
+    let (mut ada, _) = owner(1);
+    let manifest = br#"{"collection":"notes","policyClass":"high"}"#.to_vec();
+    write(&mut ada, Intent::Govern(EntryKind::MANIFEST, manifest), at(0)).expect("governed");
+    put(&mut ada, "n1", json!({"k": 0, "other": 0, "m": {"x": 1}}), at(0));
+    let (mut bob, _) = member(&mut ada, 2, Role::Member);
+    let (mut eve, _) = member(&mut ada, 3, Role::Member);
+    for engine in [&mut bob, &mut eve] {
+        sync(engine, &mut ada, at(1));
+        sync(engine, &mut ada, at(2));
+    }
+    sync(&mut bob, &mut ada, at(3));
+    [ada, bob, eve]
+}
+
+fn view(engine: &mut Engine) -> ObjectView {
+    engine.get(&"n1".parse().unwrap()).expect("readable").expect("known")
+}
+
+fn open(engine: &Engine) -> Vec<Digest> {
+    let mut open: Vec<Digest> =
+        engine.cards(false).expect("readable").into_iter().map(|card| card.card).collect();
+    open.sort_unstable();
+    open
+}
+
+fn answer(engine: &mut Engine, card: Digest, choice: Choice, pick: Option<OperationId>, n: u64) {
+    let resolve = Resolve { card, choice, value: None, pick, because: None };
+    write(engine, Intent::Resolve(resolve), at(n)).expect("resolved");
+}
+
+fn all_meet(engines: &mut [Engine; 3], n: u64) {
+    for round in 0..2 {
+        let [ada, bob, eve] = engines;
+        sync(bob, ada, at(n + 10 * round));
+        sync(eve, bob, at(n + 10 * round + 1));
+        sync(ada, eve, at(n + 10 * round + 2));
+    }
+    for engine in engines {
+        let report = engine.verify(|_, _| {}).expect("verifies");
+        assert!(report.ok, "{:?}", report.findings);
+    }
+}
+
+#[test]
+fn each_shows_its_own_until_somebody_decides_and_then_all_show_the_same() {
+    for (choice, expected) in [(Choice::Local, 1), (Choice::Remote, 2)] {
+        let mut engines = three();
+        merge_patch(&mut engines[0], "n1", json!({"k": 1}), at(10));
+        merge_patch(&mut engines[1], "n1", json!({"k": 2}), at(11));
+        merge_patch(&mut engines[1], "n1", json!({"other": 5}), at(12));
+        all_meet(&mut engines, 20);
+        let k: Vec<Value> = engines.iter_mut().map(|engine| view(engine).value["k"].clone()).collect();
+        assert_eq!((&k[0], &k[1]), (&json!(1), &json!(2)));
+        assert!(k[2] == json!(1) || k[2] == json!(2), "a third shows what it heard of first");
+        let cards = open(&engines[0]);
+        assert_eq!(cards.len(), 1);
+        for engine in &mut engines {
+            assert_eq!(open(engine), cards, "the same question everywhere");
+            assert_eq!(view(engine).state, ObjectState::Held);
+            let asked = engine.card(&cards[0]).unwrap().unwrap();
+            assert_eq!(asked.values.len(), 2);
+            assert_eq!(view(engine).conflicts[0].values.len(), 2);
+        }
+        // Work elsewhere in the object goes on, on top of what is shown; the place in question waits.
+        merge_patch(&mut engines[0], "n1", json!({"m": {"x": 2}}), at(40));
+        let edit = Edit::MergePatch(json!({"k": 9}));
+        let refused =
+            write(&mut engines[0], Intent::Edit { object: "n1".parse().unwrap(), base: None, edit }, at(41));
+        assert!(
+            matches!(refused, Err(WriteError::Undecided { card, .. }) if card == cards[0]),
+            "{refused:?}"
+        );
+        all_meet(&mut engines, 50);
+        assert_eq!(open(&engines[2]), cards);
+
+        answer(&mut engines[0], cards[0], choice, None, 70);
+        all_meet(&mut engines, 80);
+        for engine in &mut engines {
+            assert_eq!(open(engine), []);
+            let shown = view(engine);
+            assert_eq!(shown.value, json!({"k": expected, "other": 5, "m": {"x": 2}}), "{choice:?}");
+            assert_eq!(shown.state, ObjectState::Clean);
+            for item in engine.history(&"n1".parse().unwrap()).unwrap() {
+                let operation = engine.operation(item.operation).unwrap().unwrap();
+                assert_eq!(operation.status, OperationStatus::Completed);
+            }
+        }
+        let heads: Vec<_> = engines.iter_mut().map(|engine| view(engine).heads).collect();
+        assert!(heads.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+}
+
+#[test]
+fn a_third_competitor_joins_the_question_and_all_are_let_in_together() {
+    let mut engines = three();
+    for (n, engine) in engines.iter_mut().enumerate() {
+        merge_patch(engine, "n1", json!({"k": n + 1}), at(10 + n as u64));
+    }
+    let [ada, bob, _] = &mut engines;
+    sync(bob, ada, at(20));
+    let first = open(ada);
+    all_meet(&mut engines, 30);
+    let cards = open(&engines[0]);
+    assert_eq!(cards.len(), 1);
+    assert_ne!(first, cards);
+    for engine in &mut engines {
+        assert_eq!(open(engine), cards);
+        assert_eq!(engine.card(&cards[0]).unwrap().unwrap().values.len(), 3);
+    }
+    let asked = engines[2].card(&cards[0]).unwrap().unwrap();
+    let pick = asked.values.iter().find(|side| side.said.value == json!(1)).unwrap().said.operation;
+    answer(&mut engines[2], cards[0], Choice::Merge, pick, 60);
+    all_meet(&mut engines, 70);
+    for engine in &mut engines {
+        assert_eq!((open(engine), view(engine).value["k"].clone()), (vec![], json!(1)));
+    }
+}
+
+#[test]
+fn what_builds_on_a_held_change_waits_with_it_and_comes_in_with_it() {
+    let mut engines = three();
+    merge_patch(&mut engines[0], "n1", json!({"k": 1}), at(10));
+    merge_patch(&mut engines[1], "n1", json!({"k": 2}), at(11));
+    let [ada, bob, _] = &mut engines;
+    sync(bob, ada, at(12));
+    // Bob works on, elsewhere, on top of his own value.
+    merge_patch(bob, "n1", json!({"other": 7}), at(13));
+    all_meet(&mut engines, 20);
+    assert_eq!(view(&mut engines[0]).value["other"], 0, "it was made on top of what is held");
+    let cards = open(&engines[0]);
+    assert_eq!(cards.len(), 1);
+    answer(&mut engines[0], cards[0], Choice::Local, None, 40);
+    all_meet(&mut engines, 50);
+    for engine in &mut engines {
+        assert_eq!(view(engine).value, json!({"k": 1, "other": 7, "m": {"x": 1}}));
+        assert_eq!(open(engine), []);
+    }
+}
+
+#[test]
+fn other_objects_never_wait() {
+    let mut engines = three();
+    merge_patch(&mut engines[0], "n1", json!({"k": 1}), at(10));
+    merge_patch(&mut engines[1], "n1", json!({"k": 2}), at(11));
+    for n in 0..50 {
+        put(&mut engines[1], &format!("o{n}"), json!({"n": n}), at(12 + n));
+    }
+    all_meet(&mut engines, 100);
+    for engine in &mut engines {
+        for n in 0..50 {
+            assert_eq!(value(engine, &format!("o{n}")), json!({"n": n}));
+        }
+        assert_eq!(open(engine).len(), 1);
+    }
+}
