@@ -165,10 +165,19 @@ impl ApiError {
             WriteError::Tombstoned(_) => {
                 Self::failed("tombstoned", message, "make a new object under another id with `put`")
             }
-            WriteError::Ambiguous(object) => {
-                Self::failed("needs_decision", message, format!("see both sides with `get {object}`"))
-                    .with_exit(exit::NEEDS_DECISION)
-            }
+            WriteError::Ambiguous(object) => Self::failed(
+                "needs_decision",
+                message,
+                format!("`get {object}` names the card that asks; answer it with `resolve`"),
+            )
+            .with_exit(exit::NEEDS_DECISION),
+            WriteError::Undecided { .. } => super::cards::undecided(error, message),
+            WriteError::Resolve(error) => super::cards::of_resolve(error, message),
+            WriteError::UnknownBase { object, .. } => Self::failed(
+                "unknown_base",
+                message,
+                format!("read it with `get {object}`, then edit with --base and the heads it shows"),
+            ),
             WriteError::StaleBase { object, .. } => Self::failed(
                 "stale_base",
                 message,

@@ -5,15 +5,18 @@
 //! same answers. Answers are the JSON that `--json` prints. Requests are JSON too:
 //! `{"actor":"user:ada","request":{"get":{"object":"n1"}}}`.
 
+mod cards;
 mod error;
 mod import;
 mod invite;
 mod read;
 mod write;
 
+pub use cards::AnswerIn;
 pub use error::{ApiError, exit};
 pub use import::{Content, FileIn};
 
+pub(crate) use cards::waits;
 pub(crate) use error::chain;
 pub(crate) use import::failure;
 pub(crate) use read::verdict;
@@ -96,6 +99,18 @@ pub enum Request {
         /// The object.
         object: ObjectId,
     },
+    /// The open cards, or all.
+    Cards {
+        /// Whether those that are not open are wanted too.
+        all: bool,
+    },
+    /// One card.
+    Card {
+        /// Its id, or the beginning of it.
+        card: String,
+    },
+    /// An answer to a card.
+    Resolve(AnswerIn),
     /// Files into the collection `files`, as many as fit a request.
     Import {
         /// The files.
@@ -163,6 +178,7 @@ impl Request {
             Self::Put { .. }
                 | Self::Edit { .. }
                 | Self::Delete { .. }
+                | Self::Resolve(_)
                 | Self::Import { .. }
                 | Self::Checkpoint
                 | Self::Invite { .. }
@@ -181,6 +197,9 @@ impl Request {
             Self::List { .. } => "list",
             Self::History { .. } => "history",
             Self::Delete { .. } => "delete",
+            Self::Cards { .. } => "cards",
+            Self::Card { .. } => "card",
+            Self::Resolve(_) => "resolve",
             Self::Import { .. } => "import",
             Self::Ops { .. } => "ops",
             Self::Op { .. } => "op",
@@ -291,6 +310,9 @@ fn at_once(workspace: &Workspace, call: Call, progress: &Progress) -> Reply {
         Request::Put { collection, object, value } => write::put(workspace, who, collection, object, value),
         Request::Edit { object, base, edit } => write::edit(workspace, who, object, base, edit),
         Request::Delete { object } => write::delete(workspace, who, object),
+        Request::Cards { all } => cards::cards(workspace, all),
+        Request::Card { card } => cards::card(workspace, &card),
+        Request::Resolve(answer) => cards::resolve(workspace, who, answer),
         Request::Checkpoint => write::checkpoint(workspace, who),
         Request::Import { files } => import::import(workspace, &who, files),
         Request::Get { object } => read::get(workspace, &object),

@@ -99,6 +99,19 @@ pub(super) enum Command {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// What waits for a decision
+    Cards {
+        /// Also what was decided or superseded
+        #[arg(long)]
+        all: bool,
+    },
+    /// One card with every side, its options and what each does
+    Card {
+        /// The card, or at least eight digits of its beginning
+        card: String,
+    },
+    /// Answer a card
+    Resolve(Resolve),
     /// The newest operations
     Ops {
         /// Only those in this state, such as completed or blocked
@@ -232,6 +245,25 @@ pub(super) struct Edit {
     /// Add to the counter at PATH
     #[arg(long, num_args = 2, value_names = ["PATH", "BY"], allow_hyphen_values = true)]
     pub(super) increment: Option<Vec<String>>,
+    #[command(flatten)]
+    pub(super) key: Key,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Resolve {
+    /// The card, or at least eight digits of its beginning
+    pub(super) card: String,
+    /// merge, fork, keep_local, keep_remote, or decline for a held change; local is what is shown here
+    pub(super) option: String,
+    /// The value of a merge
+    #[arg(long, value_name = "JSON")]
+    pub(super) value: Option<String>,
+    /// An operation of the side that is meant, where there are several
+    #[arg(long, value_name = "OPERATION")]
+    pub(super) pick: Option<OperationId>,
+    /// Why; kept with the decision
+    #[arg(long, value_name = "TEXT")]
+    pub(super) because: Option<String>,
     #[command(flatten)]
     pub(super) key: Key,
 }

@@ -1,8 +1,8 @@
 //! What each command asks, and how its answer is printed. Commands of several steps have files of their own.
 
-use super::args::{Command, Edit, Evidence, Policy, Put};
-use super::{Context, import, invite, join, policy, print, progress, up};
-use crate::api::{self, ApiError, Call, Request, exit};
+use super::args::{Command, Edit, Evidence, Policy, Put, Resolve};
+use super::{Context, cards, import, invite, join, policy, print, progress, up};
+use crate::api::{self, AnswerIn, ApiError, Call, Request, exit};
 use crate::os;
 use serde_json::{Value, json};
 use std::io::Read;
@@ -42,6 +42,9 @@ async fn plain(context: &Context, command: Command) -> Result<u8, ApiError> {
         Command::List { collection } => (Request::List { collection }, None, print::objects),
         Command::History { id } => (Request::History { object: id }, None, print::history),
         Command::Delete { id, key } => (Request::Delete { object: id }, key.idempotency_key, print::written),
+        Command::Cards { all } => (Request::Cards { all }, None, cards::cards),
+        Command::Card { card } => (Request::Card { card }, None, cards::card),
+        Command::Resolve(args) => resolve(args)?,
         Command::Ops { status } => (Request::Ops { status }, None, print::operations),
         Command::Op { id } => (Request::Op { operation: id }, None, print::operation),
         Command::Explain { id } => (Request::Explain { subject: id }, None, print::explanation),
@@ -53,7 +56,7 @@ async fn plain(context: &Context, command: Command) -> Result<u8, ApiError> {
     let call = Call { idempotency_key: key, ..context.call(request) };
     let answer = context.ask(&call, &progress::none()).await?;
     context.output.answer(&answer, human);
-    Ok(0)
+    Ok(if api::waits(&answer) { exit::NEEDS_DECISION } else { 0 })
 }
 
 fn init(context: &Context, name: Option<&str>) -> Result<u8, ApiError> {
@@ -113,6 +116,13 @@ fn edit(args: Edit) -> Result<Wanted, ApiError> {
     })?;
     let request = Request::Edit { object: args.id, base: args.base, edit };
     Ok((request, args.key.idempotency_key, print::written))
+}
+
+fn resolve(args: Resolve) -> Result<Wanted, ApiError> {
+    let value = args.value.map(|text| parse(&text, "the value")).transpose()?;
+    let Resolve { card, option, pick, because, .. } = args;
+    let request = Request::Resolve(AnswerIn { card, option, value, pick, because });
+    Ok((request, args.key.idempotency_key, cards::resolved))
 }
 
 fn splice_edit(args: Vec<String>) -> Result<Value, ApiError> {

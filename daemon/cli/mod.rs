@@ -4,6 +4,7 @@
 //! this process. Start with [`main`]; `args` is the contract, `commands` what each command does.
 
 mod args;
+mod cards;
 mod commands;
 mod door;
 mod import;

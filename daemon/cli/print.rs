@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// A member of an answer as text; nothing for what is absent.
-fn text(value: &Value, key: &str) -> String {
+pub(super) fn text(value: &Value, key: &str) -> String {
     match value.get(key) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
@@ -12,11 +12,11 @@ fn text(value: &Value, key: &str) -> String {
 }
 
 /// A device in a list: the first digits are enough to tell one's own devices apart.
-fn short(value: &Value, key: &str) -> String {
+pub(super) fn short(value: &Value, key: &str) -> String {
     text(value, key).chars().take(8).collect()
 }
 
-fn rows<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+pub(super) fn rows<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
@@ -25,7 +25,7 @@ fn items(value: &Value) -> &[Value] {
 }
 
 /// Lines whose cells are aligned; the last cell of a line is as long as it is.
-fn table(lines: Vec<Vec<String>>) -> String {
+pub(super) fn table(lines: Vec<Vec<String>>) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for line in &lines {
         for (index, cell) in line.iter().enumerate() {
@@ -45,7 +45,7 @@ fn table(lines: Vec<Vec<String>>) -> String {
     out
 }
 
-fn list(value: &Value, none: &str, line: impl Fn(&Value) -> Vec<String>) -> String {
+pub(super) fn list(value: &Value, none: &str, line: impl Fn(&Value) -> Vec<String>) -> String {
     let rows = items(value);
     if rows.is_empty() { none.to_owned() } else { table(rows.iter().map(line).collect()) }
 }
@@ -153,7 +153,15 @@ pub(super) fn written(answer: &Value) -> String {
         text(answer, "object"),
         text(answer, "status"),
         text(answer, "operation")
-    )
+    ) + &waits_for(answer)
+}
+
+/// What to look at where somebody must decide first.
+fn waits_for(answer: &Value) -> String {
+    match text(answer, "card").as_str() {
+        "" => String::new(),
+        card => format!("\nnothing is changed before somebody decides: `card {card}`"),
+    }
 }
 
 pub(super) fn object(answer: &Value) -> String {
@@ -168,8 +176,9 @@ pub(super) fn object(answer: &Value) -> String {
     for conflict in rows(answer, "conflicts") {
         let path = text(conflict, "path");
         out.push_str(&format!(
-            "competing at {}:\n",
-            if path.is_empty() { "the whole object" } else { &path }
+            "competing at {}, asked by card {}:\n",
+            if path.is_empty() { "the whole object" } else { &path },
+            text(conflict, "card"),
         ));
         for side in rows(conflict, "values") {
             let value = side.get("value").map(Value::to_string).unwrap_or_default();

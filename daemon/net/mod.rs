@@ -131,6 +131,15 @@ pub enum NodeEvent {
     },
     /// Members, policies or manifests changed.
     GovernanceChanged,
+    /// A card was opened, or ended.
+    Card {
+        /// The card.
+        card: syncd_schema::Digest,
+        /// The object it is about.
+        object: ObjectId,
+        /// Whether somebody has to decide now.
+        open: bool,
+    },
     /// Something somebody should look at.
     Finding {
         /// Its kind.
@@ -444,6 +453,9 @@ impl Node {
                 Event::GovernanceChanged => {
                     self.dial_now();
                     NodeEvent::GovernanceChanged
+                }
+                Event::Card { card, object, is_open } => {
+                    NodeEvent::Card { card: *card, object: object.clone(), open: *is_open }
                 }
                 Event::Finding { kind, text } => NodeEvent::Finding { kind, text: text.clone() },
                 Event::Writing { allowed } => NodeEvent::Writing { allowed: *allowed },

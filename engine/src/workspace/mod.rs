@@ -30,6 +30,7 @@ mod seal;
 mod segments;
 mod stage;
 mod verify;
+mod verify_cards;
 mod waiting;
 mod wake;
 

@@ -62,13 +62,15 @@ pub struct VerifyReport {
 
 /// What a walk over the logs collects for the documents.
 #[derive(Default)]
-struct Walk {
+pub(super) struct Walk {
     findings: Vec<Violation>,
     /// Hashes of admitted changes by object.
     changes: BTreeMap<ObjectKey, Vec<Digest>>,
     decisions: BTreeSet<Digest>,
     /// Entries that the ledger says were admitted: from, to.
     admissions: BTreeMap<CoveredLog, Vec<(LogSeq, LogSeq)>>,
+    /// Cards that the ledger says were opened.
+    pub(super) cards: BTreeSet<Digest>,
     /// Governance entries that were admitted.
     governance: u64,
 }
@@ -82,7 +84,7 @@ impl Walk {
         ranges.iter().take(after).rev().take(4).any(|(from, to)| *from <= seq && seq < *to)
     }
 
-    fn violation(&mut self, place: impl Into<String>, text: impl Into<String>) {
+    pub(super) fn violation(&mut self, place: impl Into<String>, text: impl Into<String>) {
         let next =
             "restore this store from a backup, or remove it and join again: peers hold the replicated logs";
         self.findings.push(Violation { place: place.into(), text: text.into(), next: next.to_owned() });
@@ -118,6 +120,7 @@ impl Engine {
         }
         self.verify_rows(&mut walk)?;
         let documents = self.verify_documents(&mut walk, |count| progress(done + count, total))?;
+        self.verify_cards(&mut walk)?;
         self.verify_decisions(&mut walk)?;
         let index = reports.iter().position(|report| report.kind == "ledger").unwrap_or_default();
         let ledger = reports.remove(index.min(reports.len().saturating_sub(1)));
@@ -173,6 +176,7 @@ impl Engine {
             if matches!(state.row.kind, LogKind::Ledger) {
                 for record in super::history::decode_records(state.no, first, &row)? {
                     walk.decisions.extend(super::history::decisions_of(&record));
+                    walk.cards.extend(super::verify_cards::opened_by(&record));
                     if let (Outcome::Admitted, Some(covers)) = (record.outcome, record.covers) {
                         let range = (covers.first, covers.first.plus(covers.count));
                         walk.admissions.entry(covers.log).or_default().push(range);
@@ -266,6 +270,7 @@ impl Engine {
                 Ok(None) | Err(_) => continue,
             };
             let place = format!("object {}", row.object);
+            self.verify_asked(&row, walk)?;
             let key = (row.object.clone(), row.collection.clone(), row.incarnation);
             let logged = changes.remove(&key).unwrap_or_default();
             let name = key::name(&row.collection, &row.object, &row.incarnation);

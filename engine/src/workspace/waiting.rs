@@ -40,6 +40,10 @@ impl Waiting {
         self.rows.values()
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Standing, &PendingRow)> {
+        self.rows.iter()
+    }
+
     /// Those of a log from a position on.
     pub(crate) fn of_log(&self, no: LogNo, from: LogSeq) -> impl Iterator<Item = (LogSeq, &PendingRow)> {
         let end = (LogNo(no.0.saturating_add(1)), LogSeq(0));

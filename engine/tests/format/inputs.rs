@@ -67,6 +67,7 @@ pub(crate) fn entry(n: u64, kind: EntryKind, subject: Option<Subject>, payload: 
         seen: Vec::new(),
         governance: vec![digest(0x21)],
         base: None,
+        note: None,
     }
 }
 

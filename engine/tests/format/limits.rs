@@ -30,6 +30,7 @@ fn the_document_names_every_limit_and_its_value() {
         CONTROL_BYTES,
         LOG_FRAME_BYTES,
         ID_BYTES,
+        ENTRY_NOTE_BYTES,
         PATH_BYTES,
         JSON_DEPTH,
         JSON_BYTES,

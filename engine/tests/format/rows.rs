@@ -3,8 +3,9 @@
 use crate::inputs::*;
 use crate::vectors::*;
 use syncd_engine::store::rows::{
-    ConflictRow, ConflictsRow, GovernanceRow, IdempotencyRow, LogKind, LogRow, ObjectRow, OpRow, PartRow,
-    PeerRow, PendingRow, PlaceKey, RunRow, SideRow, Source, StoreRow, TicketRow, WorkspaceKey,
+    AboutRow, CardEnd, CardRow, ConflictRow, ConflictsRow, DecidedRow, GovernanceRow, IdempotencyRow,
+    LogKind, LogRow, ObjectRow, OpRow, PartRow, PeerRow, PendingRow, PlaceKey, RunRow, SideRow, Source,
+    StoreRow, TicketRow, WorkspaceKey,
 };
 use syncd_engine::store::tables::{LogNo, key};
 use syncd_evidence::Tree;
@@ -73,7 +74,9 @@ fn rows() {
         created: TIME,
         changed: TIME.plus(5),
         conflicts: 2,
-        open: 1,
+        cards: vec![digest(0x97)],
+        overruled: vec![digest(0x98)],
+        yields: Some(Incarnation([0x99; 32])),
     };
     check_row(&mut file, "objects", &object_row);
     let op = OpRow { counter: 7, actor: vec![0x91; 16] };
@@ -91,6 +94,35 @@ fn rows() {
             ],
         },
     );
+    for about in [
+        AboutRow::Conflict(digest(0x9b)),
+        AboutRow::Deletion,
+        AboutRow::Lives,
+        AboutRow::Held(LogNo(2), LogSeq(4)),
+    ] {
+        let by = DecidedRow {
+            operation: operation(5),
+            actor: actor(),
+            device: device(),
+            choice: "merge".to_owned(),
+            because: Some("we talked".to_owned()),
+            at: TIME,
+        };
+        let end = CardEnd { at: TIME, successors: vec![digest(0x9c)], by: Some(by) };
+        let card = CardRow {
+            object: name("n1"),
+            collection: name("notes"),
+            incarnation: Incarnation([0x92; 32]),
+            kind: 1,
+            path: "/title".to_owned(),
+            about: about.clone(),
+            opened: TIME,
+            before: vec![digest(0x9d)],
+            generation: 2,
+            end: (about != AboutRow::Lives).then_some(end),
+        };
+        check_row(&mut file, &format!("cards: {about:?}"), &card);
+    }
     let sources = vec![Source { log: LogNo(2), first: LogSeq(4), count: 2 }];
     check_row(
         &mut file,
@@ -107,6 +139,8 @@ fn rows() {
         decision: None,
         since: TIME,
         session: Some([0x91; 16]),
+        asks: Some(digest(0x9a)),
+        apart: true,
     };
     check_row(&mut file, "pending", &pending);
     check_row(

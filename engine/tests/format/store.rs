@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use syncd_engine::log::run;
 use syncd_engine::store::Store;
 use syncd_engine::store::rows::{
-    ConflictsRow, GovernanceRow, IdempotencyRow, LogRow, ObjectRow, PartRow, PeerRow, PendingRow, RunRow,
-    StoreRow, TicketRow,
+    CardRow, ConflictsRow, GovernanceRow, IdempotencyRow, LogRow, ObjectRow, PartRow, PeerRow, PendingRow,
+    RunRow, StoreRow, TicketRow,
 };
 use syncd_engine::store::seal::SealKey;
 use syncd_engine::store::tables::Table;
@@ -99,7 +99,7 @@ fn make_store() -> Disk {
         let edit = Edit::Splice { path: "/text".to_owned(), pos: 0, del: 0, text: line };
         call(&mut ada, "user:ada", Intent::Edit { object: name("f1"), base: None, edit }, n).expect("edited");
     }
-    call(&mut ada, "agent:scribe", patch("n1", json!({ "n": 2 })), 80).expect_err("an agent names a base");
+    call(&mut ada, "agent:scribe", patch("n1", json!({ "n": 2 })), 80).expect("proposed");
     call(&mut ada, "user:ada", Intent::Checkpoint, 81).expect("a checkpoint");
     ada.invite(Role::Member, at(10_000), true, vec!["127.0.0.1:4433".to_owned()]).expect("a ticket");
 
@@ -222,6 +222,7 @@ fn every_row(disk: &Disk) {
                 Table::Docs => canonical::<PartRow>(&value).0,
                 Table::Names => Vec::new(),
                 Table::Conflicts => canonical::<ConflictsRow>(&value).0,
+                Table::Cards => canonical::<CardRow>(&value).0,
                 Table::Pending => canonical::<PendingRow>(&value).0,
                 Table::Idempotency => canonical::<IdempotencyRow>(&value).0,
                 Table::Decisions => {

@@ -1,0 +1,113 @@
+//! Requests about cards: what is asked, and answers to it.
+
+use super::write::{Who, write};
+use super::{ApiError, Reply, Workspace, exit, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json as object};
+use syncd_engine::conflict::Choice;
+use syncd_engine::workspace::{Resolve, ResolveError};
+use syncd_engine::{Intent, WriteError};
+use syncd_schema::{Digest, OperationId, limits};
+
+/// An answer to a card, as it is asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AnswerIn {
+    /// The card's id, or at least eight digits of its beginning.
+    pub card: String,
+    /// `merge`, `fork`, `keep_local`, `keep_remote` or `decline`.
+    pub option: String,
+    /// The value of a merge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+    /// An operation of the side that is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pick: Option<OperationId>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+}
+
+pub(super) fn cards(workspace: &Workspace, all: bool) -> Reply {
+    json(&workspace.shared.with(|engine| engine.cards(all))?)
+}
+
+pub(super) fn card(workspace: &Workspace, text: &str) -> Reply {
+    let view = workspace.shared.with(|engine| match engine.find_card(text)? {
+        Some(card) => engine.card(&card),
+        None => Ok(None),
+    })?;
+    json(&view.ok_or_else(|| no_card(text))?)
+}
+
+pub(super) fn resolve(workspace: &Workspace, who: Who, answer: AnswerIn) -> Reply {
+    let card = workspace.shared.with(|engine| engine.find_card(&answer.card))?;
+    let card: Digest = card.ok_or_else(|| no_card(&answer.card))?;
+    let choice: Choice = answer.option.parse().map_err(|error: syncd_engine::conflict::NotAChoice| {
+        ApiError::usage(error.to_string(), "see what each does with `card CARD`")
+    })?;
+    if answer.because.as_ref().is_some_and(|why| why.is_empty() || why.len() > limits::ENTRY_NOTE_BYTES) {
+        let message = format!("--because takes 1 to {} bytes", limits::ENTRY_NOTE_BYTES);
+        return Err(ApiError::usage(message, "say it shorter"));
+    }
+    let AnswerIn { value, pick, because, .. } = answer;
+    let written = write(workspace, who, Intent::Resolve(Resolve { card, choice, value, pick, because }))?;
+    Ok(object!({
+        "card": card,
+        "operation": written.operation,
+        "status": json(&written.status)?,
+        "object": written.object,
+        "repeated": written.repeated,
+    }))
+}
+
+fn no_card(text: &str) -> ApiError {
+    let text: String = text.chars().take(80).collect();
+    ApiError::not_found(
+        format!("there is no card {text}"),
+        "`cards` lists what is open, `cards --all` the rest",
+    )
+}
+
+/// Why a card cannot be answered so, for people and programs.
+pub(super) fn of_resolve(error: &ResolveError, message: String) -> ApiError {
+    match error {
+        ResolveError::NotFound(_) => {
+            ApiError::not_found(message, "`cards` lists what is open, `cards --all` the rest")
+        }
+        ResolveError::Superseded { next, .. } => {
+            ApiError::failed("superseded", message, format!("look at `card {next}` and answer that"))
+                .with_exit(exit::NEEDS_DECISION)
+        }
+        ResolveError::Decided { operation, .. } => ApiError::failed(
+            "decided",
+            message,
+            format!("see why with `explain {operation}`; to change the outcome, edit the object"),
+        ),
+        ResolveError::Pick(_) | ResolveError::NoSide(_) => ApiError::usage(
+            message,
+            "`card CARD` lists the sides with their operations; add `--pick OPERATION`",
+        ),
+        ResolveError::NoValue => ApiError::usage(
+            message,
+            "add `--value JSON`, or `--pick OPERATION` with one that `card CARD` lists",
+        ),
+        ResolveError::NoOption(_) => ApiError::usage(message, "`card CARD` lists its options"),
+        ResolveError::TooManyDeletions(_) => {
+            ApiError::failed("too_large", message, "answer with keep_remote")
+        }
+    }
+}
+
+/// Whether an answer says that somebody must decide first.
+pub(crate) fn waits(answer: &Value) -> bool {
+    answer.get("status").and_then(Value::as_str) == Some("awaiting_decision")
+}
+
+/// A write that cannot be carried out before a card is answered.
+pub(super) fn undecided(error: &WriteError, message: String) -> ApiError {
+    let hint = match error {
+        WriteError::Undecided { card, .. } => format!("see `card {card}`, answer it with `resolve`"),
+        _ => "see `cards`".to_owned(),
+    };
+    ApiError::failed("needs_decision", message, hint).with_exit(exit::NEEDS_DECISION)
+}

@@ -1,0 +1,79 @@
+//! Whether the cards of a store are those that its objects, its waiting entries and its ledger speak of.
+
+use super::Engine;
+use super::verify::Walk;
+use crate::store::StoreError;
+use crate::store::rows::{self, AboutRow, CardRow, ObjectRow};
+use crate::store::tables::{Table, key};
+use syncd_evidence::{Record, RecordKind};
+use syncd_schema::Digest;
+
+/// The card that a record of the ledger says was opened.
+pub(super) fn opened_by(record: &Record) -> Option<Digest> {
+    let note = record.note.as_deref().filter(|_| record.kind == RecordKind::Conflict)?;
+    note.strip_prefix("card ")?.split(':').next()?.parse().ok()
+}
+
+impl Engine {
+    /// Compares cards with what they are about, in both directions, and with what the ledger says was asked.
+    pub(super) fn verify_cards(&self, walk: &mut Walk) -> Result<(), StoreError> {
+        for at in self.store.keys(Table::Cards, &[], usize::MAX)? {
+            let Some(card) = at.get(1..).and_then(|id| id.try_into().ok()).map(Digest) else { continue };
+            let Ok(Some(row)) = rows::read::<CardRow>(&self.store, Table::Cards, &at) else { continue };
+            let is_open = at.first() == Some(&0);
+            if is_open != row.end.is_none() {
+                walk.violation(place(&card), "it is filed as open and was ended, or the other way round");
+            } else if is_open && !self.is_asked(&card, &row)? {
+                walk.violation(place(&card), "it is open, and nothing in the workspace asks it");
+            }
+        }
+        for card in std::mem::take(&mut walk.cards) {
+            if self.store.get(Table::Cards, &key::card(&card, true)).is_ok_and(|row| row.is_none())
+                && self.store.get(Table::Cards, &key::card(&card, false)).is_ok_and(|row| row.is_none())
+            {
+                walk.violation(place(&card), "the ledger says that it was opened, and it is gone");
+            }
+        }
+        for (at, row) in self.pending.iter() {
+            if let (Some(object), Some(change)) = (&row.object, &row.asks) {
+                let card = self.held_card(object, change);
+                if self.store.get(Table::Cards, &key::card(&card, true))?.is_none() {
+                    let text = format!("entry {} of log {} waits for it, and it is not open", at.1, at.0.0);
+                    walk.violation(place(&card), text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes cards that an object has and the table has not.
+    pub(super) fn verify_asked(&self, row: &ObjectRow, walk: &mut Walk) -> Result<(), StoreError> {
+        for card in &row.cards {
+            if self.store.get(Table::Cards, &key::card(card, true)).is_ok_and(|found| found.is_none()) {
+                walk.violation(place(card), format!("object {} has it, and it is not open", row.object));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_asked(&self, card: &Digest, row: &CardRow) -> Result<bool, StoreError> {
+        let object = (row.object.clone(), row.collection.clone(), row.incarnation);
+        Ok(match row.about {
+            AboutRow::Conflict(_) | AboutRow::Deletion => {
+                self.object_row(&object)?.is_some_and(|row| row.cards.contains(card))
+            }
+            AboutRow::Lives => {
+                let lives = self.object_lives(&row.object)?;
+                self.lives_card(&lives).is_some_and(|(asked, _)| asked == *card)
+            }
+            AboutRow::Held(no, seq) => {
+                let asks = self.pending.get(&(no, seq)).and_then(|row| row.asks);
+                asks.is_some_and(|change| self.held_card(&object, &change) == *card)
+            }
+        })
+    }
+}
+
+fn place(card: &Digest) -> String {
+    format!("table cards, card {card}")
+}
