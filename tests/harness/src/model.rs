@@ -189,8 +189,9 @@ fn fate(intent: &Acked, all: &[&Acked], view: &Shown) -> Fate {
         return if cut { Fate::Superseded } else { Fate::Lost };
     }
     let Some(key) = intent.what.key() else { return Fate::Lost };
-    let mut rivals =
-        all.iter().filter(|other| other.what.key() == Some(key) && other.operation != intent.operation);
+    // Equal decisions are one change in several logs.
+    let is_same = |other: &&&Acked| other.operation == intent.operation || other.change == intent.change;
+    let mut rivals = all.iter().filter(|other| other.what.key() == Some(key) && !is_same(other));
     if rivals.clone().any(|rival| had_seen(&rival)) {
         return Fate::Superseded;
     }
@@ -198,7 +199,7 @@ fn fate(intent: &Acked, all: &[&Acked], view: &Shown) -> Fate {
     let concurrent = |rival: &&Acked| {
         !rival.change.is_some_and(|change| intent.seen.contains(&change)) && !had_seen(&rival)
     };
-    let is_shown = view.sides.contains(&intent.operation);
+    let is_shown = all.iter().any(|other| is_same(&other) && view.sides.contains(&other.operation));
     if rivals.any(concurrent) && is_shown { Fate::Contested } else { Fate::Lost }
 }
 

@@ -91,7 +91,8 @@ fn step(world: &mut World, devices: usize) -> Held {
     let count = world.devices.len();
     let device = world.rng.below(count);
     match world.rng.below(100) {
-        0..=54 => world.write_something(device),
+        0..=46 => world.write_something(device),
+        47..=54 => world.decide_something(device),
         55..=58 => fail_disk(world, device),
         59..=64 => lift_some(world),
         65..=68 => {

@@ -6,6 +6,8 @@
 use crate::model::{What, tokens};
 use crate::rng::Rng;
 use serde_json::{Value, json};
+use syncd_engine::conflict::Choice;
+use syncd_engine::workspace::{CardView, Resolve};
 use syncd_engine::{Edit, Engine, Intent, WriteRequest};
 use syncd_schema::{EntryKind, ObjectState};
 
@@ -100,6 +102,21 @@ impl Workload {
             14 if !body.is_empty() => self.cut(object, body, rng),
             _ => self.insert(object, body, &token, rng),
         }
+    }
+
+    /// An answer to a card about one of the keys that everybody competes for: one of its sides is kept. None when the
+    /// card is about something else.
+    pub fn decide(&mut self, card: &CardView, rng: &mut Rng) -> Option<Planned> {
+        let key = KEYS.into_iter().find(|key| card.summary.path == format!("/{key}"))?;
+        let side = rng.pick(&card.values)?;
+        let what = match &side.said.value {
+            Value::String(token) => What::Set(key, token.clone()),
+            Value::Null => What::Remove(key),
+            _ => return None,
+        };
+        let (pick, because) = (side.said.operation, None);
+        let resolve = Resolve { card: card.summary.card, choice: Choice::Merge, value: None, pick, because };
+        Some(self.planned(card.summary.object.as_str(), what, Intent::Resolve(resolve)))
     }
 
     /// A value for a key.

@@ -68,6 +68,8 @@ pub struct Stats {
     pub acked: u64,
     /// Intents refused or impossible.
     pub denied: u64,
+    /// Answers to cards that were tried.
+    pub decided: u64,
     /// Devices killed.
     pub crashes: u64,
     /// Stores rolled back.

@@ -8,7 +8,7 @@ use crate::workload::Planned;
 use crate::world::{Failure, Held, World, grows};
 use std::collections::BTreeSet;
 use syncd_engine::workspace::OperationView;
-use syncd_engine::{Engine, WriteError, Written};
+use syncd_engine::{Engine, Intent, WriteError, Written};
 use syncd_schema::operation::EntryState;
 use syncd_schema::{Digest, EntryKind, ObjectState, OperationId};
 
@@ -43,6 +43,27 @@ impl World {
             name_bases(&mut self.devices[device].engine, &mut batch);
         }
         self.write(device, batch)
+    }
+
+    /// Answers a card on a device, if one is open there about a key that everybody competes for.
+    ///
+    /// # Errors
+    /// When a promise is broken.
+    pub fn decide_something(&mut self, device: usize) -> Held {
+        if !self.devices[device].may_write() {
+            return Ok(());
+        }
+        let Some(engine) = &mut self.devices[device].engine else { return Ok(()) };
+        let Ok(cards) = engine.cards(false) else { return Ok(()) };
+        let Some(card) = self.rng.pick(&cards).map(|card| card.card) else { return Ok(()) };
+        let Ok(Some(card)) = engine.card(&card) else { return Ok(()) };
+        match self.workload.decide(&card, &mut self.rng) {
+            Some(planned) => {
+                self.stats.decided += 1;
+                self.write(device, vec![planned])
+            }
+            None => Ok(()),
+        }
     }
 
     /// Writes a batch on a device and tells the model what was acknowledged.
@@ -134,7 +155,8 @@ impl World {
         if planned.what == What::Delete {
             return Ok(None);
         }
-        if !written.repeated {
+        let is_decision = matches!(planned.request.intent, Intent::Resolve(_));
+        if !written.repeated && !is_decision {
             let [head] = written.heads.as_slice() else {
                 return Err(Failure(format!("an edit left {} heads: {planned:?}", written.heads.len())));
             };
@@ -228,7 +250,7 @@ fn shown_changes(engine: &Engine, object: &str) -> Held<Before> {
 fn name_bases(engine: &mut Option<Engine>, batch: &mut [Planned]) {
     let Some(engine) = engine else { return };
     for planned in batch {
-        if let syncd_engine::Intent::Edit { object, base, .. } = &mut planned.request.intent {
+        if let Intent::Edit { object, base, .. } = &mut planned.request.intent {
             *base = engine.get(object).ok().flatten().map(|view| view.heads);
         }
     }
