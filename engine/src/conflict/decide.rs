@@ -8,7 +8,7 @@ use crate::document::node::{Node, Planner};
 use crate::document::writer::{Spot, Writer};
 use crate::document::{self, EditError, EncodedChange};
 use automerge::transaction::CommitOptions;
-use automerge::{ActorId, Automerge, Change, ChangeHash, ObjType, Prop, ReadDoc};
+use automerge::{ActorId, Automerge, Change, ChangeHash, ObjType, Prop, ReadDoc, ScalarValue};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use syncd_schema::Digest;
@@ -124,11 +124,9 @@ fn answer_at(
     let (spot, is_there) = spot(doc, conflict, &path)?;
     let node = match answer {
         Answer::Value(value) => Planner::at(writer.manifest, &path).plan(value)?,
-        Answer::Keep(Alternative { keep: Keep::Gone, .. }) => {
-            return if is_there { writer.delete(&spot) } else { Ok(()) };
-        }
+        Answer::Keep(Alternative { keep: Keep::Gone, .. }) => return empty(writer, &spot, &path, is_there),
         Answer::Keep(Alternative { keep: Keep::Count(count), .. }) => {
-            Node::Scalar(automerge::ScalarValue::counter(*count))
+            Node::Scalar(ScalarValue::counter(*count))
         }
         Answer::Keep(Alternative { keep: Keep::Container(container), .. }) => {
             let kind = doc.object_type(container.object())?;
@@ -140,10 +138,38 @@ fn answer_at(
         },
         Answer::Keep(Alternative { keep: Keep::Text(_), .. }) => return Err(EditError::Lost),
     };
-    if is_there { writer.put(&spot, &path, &node) } else { writer.add(&spot, &path, &node) }
+    match (is_there, &node) {
+        (false, _) => writer.add(&spot, &path, &node),
+        (true, Node::Scalar(value)) => {
+            // Automerge writes nothing where the value is there already, and a decision that wrote nothing could not
+            // contradict another one.
+            writer.put(&spot, &path, &Node::Scalar(other_than(value)))?;
+            writer.put(&spot, &path, &node)
+        }
+        (true, _) => writer.put(&spot, &path, &node),
+    }
 }
 
-/// What an operation put, if it must be written again to be the only one.
+/// Leaves nothing in a place, by an operation even where nothing is: for the same reason.
+fn empty(writer: &mut Writer<'_, '_>, spot: &Spot, path: &[String], is_there: bool) -> Result<(), EditError> {
+    if !is_there {
+        // What is put into a list for this stands elsewhere than what was deleted.
+        if !matches!(spot, Spot::Key { .. }) {
+            return Ok(());
+        }
+        writer.put(spot, path, &Node::Scalar(ScalarValue::Null))?;
+    }
+    writer.delete(spot)
+}
+
+const fn other_than(value: &ScalarValue) -> ScalarValue {
+    match value {
+        ScalarValue::Null => ScalarValue::Boolean(false),
+        _ => ScalarValue::Null,
+    }
+}
+
+/// What an operation put, if it is there.
 fn kept(doc: &Automerge, spot: &Spot, name: &OpName) -> Result<Option<Node>, EditError> {
     let (container, prop): (_, Prop) = match spot {
         Spot::Key { map, key } => (map, key.as_str().into()),
@@ -151,14 +177,9 @@ fn kept(doc: &Automerge, spot: &Spot, name: &OpName) -> Result<Option<Node>, Edi
         Spot::Root => return Err(EditError::Lost),
     };
     let all = doc.get_all(container, prop)?;
-    let is_alone = all.len() == 1;
     let found = all.into_iter().find(|(_, id)| OpName::of_object(id).as_ref() == Some(name));
-    match found {
-        Some(_) if is_alone => Ok(None),
-        Some((value, id)) => Node::read(doc, &value, &id).map(Some),
-        // Somebody has written over it since: what is there stays.
-        None => Ok(None),
-    }
+    // If not, somebody has written over it since: what is there stays.
+    found.map(|(value, id)| Node::read(doc, &value, &id)).transpose()
 }
 
 /// The place, and whether anything is there. An item that is gone comes back where it stood.

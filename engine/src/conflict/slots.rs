@@ -17,7 +17,7 @@ pub(super) fn conflicts(doc: &Automerge, window: &Window) -> Vec<Conflict> {
         if writes.len() < 2 || !writes.iter().filter_map(of).any(|write| window.is_new(write)) {
             continue;
         }
-        let last = undecided(window, slot, last(window, &writes));
+        let last = last(window, &writes);
         let operations: Vec<&Operation> = last.iter().filter_map(of).collect();
         let deletions = operations.iter().filter(|operation| !operation.adds()).count();
         if operations.len() < 2 || deletions == operations.len() {
@@ -46,18 +46,6 @@ fn last(window: &Window, writes: &[usize]) -> Vec<usize> {
         last.push(*index);
     }
     last
-}
-
-/// Without the deletions about which somebody decided that what was written apart from them stays: such a decision
-/// has nothing to write.
-fn undecided(window: &Window, slot: &Slot, last: Vec<usize>) -> Vec<usize> {
-    let of = |index: &usize| window.operations().get(*index);
-    let is_decided = |index: &usize| {
-        let Some(deletion) = of(index).filter(|operation| !operation.adds()) else { return false };
-        let mut stays = last.iter().filter_map(of).filter(|operation| operation.adds());
-        stays.any(|write| window.is_settled(slot, deletion, write))
-    };
-    last.iter().filter(|index| !is_decided(index)).copied().collect()
 }
 
 /// Whether two writes leave the same in their slot. Containers are compared by what is in them now.

@@ -139,6 +139,9 @@ pub struct ObjectRow {
     /// The life that stays instead of it, where it was ended by a choice between lives.
     #[n(15)]
     pub yields: Option<Incarnation>,
+    /// Entries whose change was here already, from another log.
+    #[n(16)]
+    pub echoes: Vec<Source>,
 }
 
 impl ObjectRow {
@@ -153,6 +156,13 @@ impl ObjectRow {
     #[must_use]
     pub fn is_half_deleted(&self) -> bool {
         self.deleted().next().is_some() && !self.is_tombstoned()
+    }
+
+    /// Notes an entry whose change was here already.
+    pub fn echo(&mut self, log: LogNo, seq: LogSeq) {
+        self.echoes.push(Source { log, first: seq, count: 1 });
+        self.echoes.sort_unstable_by_key(|echo| (echo.log, echo.first));
+        self.echoes.dedup();
     }
 
     /// Notes that it stays although it was deleted at these heads.

@@ -261,6 +261,7 @@ impl Engine {
             cards: Vec::new(),
             overruled: Vec::new(),
             yields: None,
+            echoes: Vec::new(),
         };
         stage.next_document += 1;
         let key = subject_key(subject);

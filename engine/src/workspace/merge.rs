@@ -69,6 +69,10 @@ impl Engine {
                 guard::Outcome::Present => {
                     progress = true;
                     self.admitted(stage, &arrival, proof.decision(), done);
+                    if let Some(staged) = stage.objects.get_mut(key) {
+                        staged.row.echo(arrival.no, arrival.seq);
+                        staged.row_changed = true;
+                    }
                     continue;
                 }
                 guard::Outcome::Missing(missing) => {

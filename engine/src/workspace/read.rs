@@ -489,7 +489,8 @@ impl Engine {
 
     /// Where an object's changes came from, in the order of admission.
     pub(crate) fn sources_of(&self, row: &ObjectRow) -> Result<Vec<rows::Source>, StoreError> {
-        Ok(self.part_rows(row, None)?.into_iter().flat_map(|part| part.sources).collect())
+        let parts = self.part_rows(row, None)?;
+        Ok(parts.into_iter().flat_map(|part| part.sources).chain(row.echoes.iter().copied()).collect())
     }
 
     /// Loads a document: its snapshot, and the changes after it in one go.

@@ -77,6 +77,7 @@ fn rows() {
         cards: vec![digest(0x97)],
         overruled: vec![digest(0x98)],
         yields: Some(Incarnation([0x99; 32])),
+        echoes: vec![Source { log: LogNo(3), first: LogSeq(6), count: 1 }],
     };
     check_row(&mut file, "objects", &object_row);
     let op = OpRow { counter: 7, actor: vec![0x91; 16] };

@@ -40,6 +40,23 @@ pub fn run(seed: u64, length: Length, is_loud: bool) -> Result<Stats, String> {
     })
 }
 
+/// Runs the script of a seed in which all write the same few keys of the same two objects, and answer cards about them.
+///
+/// # Errors
+/// The report of a failure.
+pub fn quarrel(seed: u64, is_loud: bool) -> Result<Stats, String> {
+    report(seed, is_loud, "a_quarrel_loses_nothing", |trace| {
+        let mut world = World::new(seed, trace);
+        world.workload.is_narrow = true;
+        general(&mut world, Length { steps: 80, devices: 4 })?;
+        world.settle()?;
+        world.judge()?;
+        world.reopened()?;
+        world.judge()?;
+        Ok(world.stats)
+    })
+}
+
 /// Runs something and turns a broken promise or a panic into a report that can be replayed.
 ///
 /// # Errors

@@ -31,6 +31,8 @@ pub struct Planned {
 #[derive(Clone, Debug, Default)]
 pub struct Workload {
     drawn: u64,
+    /// Whether everybody writes the same few keys of two objects.
+    pub is_narrow: bool,
 }
 
 impl Workload {
@@ -51,6 +53,20 @@ impl Workload {
             .filter(|object| object.state != ObjectState::Tombstoned)
             .map(|object| object.object.to_string())
             .collect();
+        if self.is_narrow {
+            let object = format!("shared-{}", rng.below(2));
+            let key = rng.pick(&KEYS).copied()?;
+            let token = self.token(device);
+            let value = engine.get(&object.parse().ok()?).ok()?.map(|view| view.value);
+            let is_there = value.is_some_and(|value| value.get(key).is_some());
+            return Some(match (alive.contains(&object), is_there && rng.percent(15)) {
+                (false, _) => self.put(&object, &token),
+                (true, true) => {
+                    self.edit(&object, What::Remove(key), Edit::MergePatch(json!({ (key): null })))
+                }
+                (true, false) => self.set(&object, key, &token),
+            });
+        }
         let Some(object) = rng.pick(&alive).cloned().filter(|_| !rng.percent(15)) else {
             return Some(self.birth(device, rng));
         };

@@ -33,9 +33,9 @@ impl World {
         for _ in 0..count {
             let Some(engine) = &mut self.devices[device].engine else { return Ok(()) };
             let Some(planned) = self.workload.draw(device, engine, &mut self.rng) else { return Ok(()) };
-            // A cut names positions of the state before the batch.
+            // A cut names positions of the state before the batch; what is removed twice is removed once.
             let shifted = batch.iter().any(|other| other.object == planned.object);
-            if !shifted || !matches!(planned.what, What::Cut(_) | What::Insert(_)) {
+            if !shifted || !matches!(planned.what, What::Cut(_) | What::Insert(_) | What::Remove(_)) {
                 batch.push(planned);
             }
         }

@@ -8,6 +8,7 @@
     reason = "a test reports by panicking; clippy takes only functions marked as tests for tests"
 )]
 
+use std::cell::Cell;
 use syncd_harness::disk::Fault;
 use syncd_harness::scenario::{self, MODERATE};
 use syncd_harness::world::Held;
@@ -44,6 +45,20 @@ fn some_hundred_seeds() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn a_quarrel_loses_nothing() {
+    let (decided, contested) = (Cell::new(0), Cell::new(0));
+    seeds(SEEDS / 2, |seed, is_loud| {
+        let stats = scenario::quarrel(seed, is_loud)?;
+        decided.set(decided.get() + stats.decided);
+        contested.set(contested.get() + stats.contested);
+        Ok(())
+    });
+    println!("{} answers to cards, {} writes shown as sides", decided.get(), contested.get());
+    let is_one = setting("SYNCD_SEED").is_some();
+    assert!(is_one || decided.get() > 0 && contested.get() > 0, "nobody quarrelled");
 }
 
 #[test]
