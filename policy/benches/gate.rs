@@ -37,6 +37,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         base: Base::Named,
         touches_dangerous: false,
         weakens: false,
+        replaces: false,
+        has_authority: true,
     };
     let proposal = Request { actor: &agent, base: Base::Stale, ..request.clone() };
     let operation = OperationId::at(UnixMicros(1), 1);

@@ -165,6 +165,10 @@ pub struct Request<'a> {
     pub touches_dangerous: bool,
     /// Whether it takes away a protection: a weaker bundle, class or scope, an owner's role.
     pub weakens: bool,
+    /// Whether it replaces or deletes something where the strategy only takes additions.
+    pub replaces: bool,
+    /// Whether the device has the authority that the collection asks for; true where it asks for none.
+    pub has_authority: bool,
 }
 
 /// The words of each closed set, in the order of their numbers in [`crate::seen`].

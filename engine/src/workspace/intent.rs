@@ -1,6 +1,7 @@
 //! What callers ask for and hear: intents, answers, and why there is none.
 
 use crate::document::{Edit, EditError};
+use crate::judgement::Violation;
 use crate::store::StoreError;
 use crate::store::rows::Stop;
 use std::sync::Arc;
@@ -115,6 +116,17 @@ pub enum WriteError {
     /// The change cannot be made.
     #[error(transparent)]
     Edit(#[from] EditError),
+    /// The value would not be what the collection's manifest asks for.
+    #[error("the value of {object} does not fit its collection: {}", violations_text(.violations))]
+    Invalid {
+        /// The object.
+        object: ObjectId,
+        /// What does not fit, at least one.
+        violations: Vec<Violation>,
+    },
+    /// A manifest that cannot be in force.
+    #[error("the manifest cannot be set: {0}")]
+    Manifest(String),
     /// The caller's key was used for something else.
     #[error("the idempotency key was used for another request, operation {0}; use a new key")]
     KeyReused(OperationId),
@@ -143,4 +155,8 @@ pub enum WriteError {
 
 fn heads_text(heads: &[Digest]) -> String {
     heads.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn violations_text(violations: &[Violation]) -> String {
+    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -23,6 +23,8 @@ mod recovery;
 mod seal;
 mod segments;
 mod stage;
+mod strategy;
+mod values;
 mod verify;
 mod waiting;
 mod wake;
@@ -40,6 +42,7 @@ pub use receive::{Receipt, ReceiveError};
 pub use recovery::Demand;
 pub use verify::{LogReport, VerifyReport};
 
+use crate::judgement::Judges;
 use crate::store::Store;
 use crate::store::rows::{LogKind, LogRow, StoreRow};
 use crate::store::seal::SealKey;
@@ -126,6 +129,7 @@ pub struct Engine {
     inviter: Option<DeviceId>,
     chain: Chain,
     gate: Gate,
+    judges: Judges,
     rules: Arc<Rules>,
     /// Rules under heads that entries named lately; bounded by [`RULES_KEPT`].
     rules_at: HashMap<Digest, Arc<Rules>>,

@@ -1,6 +1,6 @@
 //! Reading: objects, lists, members, status. Nothing here changes anything.
 
-use super::{Engine, ObjectKey};
+use super::{Engine, ObjectKey, strategy};
 use crate::document;
 use crate::store::Batch;
 use crate::store::StoreError;
@@ -8,6 +8,7 @@ use crate::store::rows::{self, LogKind, ObjectRow, PartRow, PendingRow};
 use crate::store::tables::{Table, key};
 use automerge::Automerge;
 use serde::Serialize;
+use std::sync::Arc;
 use syncd_evidence::Finding;
 use syncd_schema::cbor::CborError;
 use syncd_schema::operation::EntryState;
@@ -219,7 +220,7 @@ impl Engine {
             object: object.clone(),
             collection: subject.collection,
             value: serde_json::Value::Null,
-            state: ObjectState::Blocked,
+            state: strategy::waiting_state(self.pending.of_object(object).map(|(_, row)| row)),
             heads: Vec::new(),
             conflicts: Vec::new(),
         }))
@@ -242,7 +243,9 @@ impl Engine {
 
     /// The value at given heads is what automerge computes; this is the current one.
     fn value_of(&mut self, row: &ObjectRow) -> Result<serde_json::Value, StoreError> {
-        self.with_document(row, document::read)
+        let rules = Arc::clone(&self.rules);
+        let manifest = rules.governance.manifest(&row.collection);
+        self.with_document(row, |doc| document::read_with(doc, &manifest))
     }
 
     /// A text or value inside an object, without reading the rest.
@@ -288,7 +291,7 @@ impl Engine {
         } else if first.open > 0 {
             ObjectState::Conflicted
         } else if self.pending.of_object(&first.object).any(|(_, row)| blocks(row)) {
-            ObjectState::Blocked
+            strategy::waiting_state(self.pending.of_object(&first.object).map(|(_, row)| row))
         } else {
             ObjectState::Clean
         }

@@ -27,6 +27,8 @@ pub(crate) struct Ask {
     pub(crate) base: Base,
     pub(crate) dangerous: bool,
     pub(crate) weakens: bool,
+    pub(crate) replaces: bool,
+    pub(crate) authority: bool,
 }
 
 impl Default for Ask {
@@ -48,6 +50,8 @@ impl Default for Ask {
             base: Base::Named,
             dangerous: false,
             weakens: false,
+            replaces: false,
+            authority: true,
         }
     }
 }
@@ -71,6 +75,8 @@ impl Ask {
             base: self.base,
             touches_dangerous: self.dangerous,
             weakens: self.weakens,
+            replaces: self.replaces,
+            has_authority: self.authority,
         }
     }
 }
