@@ -49,7 +49,7 @@ pub(super) fn checkpoint(workspace: &Workspace, who: Who) -> Reply {
     Ok(object!({ "operation": written.operation, "status": written.status, "checkpoint": checkpoint }))
 }
 
-fn write(workspace: &Workspace, who: Who, intent: Intent) -> Result<Written, ApiError> {
+pub(super) fn write(workspace: &Workspace, who: Who, intent: Intent) -> Result<Written, ApiError> {
     if who.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > limits::ID_BYTES) {
         let message = format!("an idempotency key has 1 to {} bytes", limits::ID_BYTES);
         return Err(ApiError::usage(message, "choose another key"));
