@@ -132,8 +132,7 @@ fn append_only_refuses_what_another_replaced_or_deleted() {
     let segment = hand.send(&[session, adds, replaces]);
     ada.receive(hand.identity.device(), &segment, at(2)).expect("received");
     assert_eq!(value(&mut ada, "n1"), json!({"a": 1, "b": 2}));
-    let refusal =
-        ada.evidence(100).unwrap().into_iter().filter(|r| r.kind == RecordKind::Refusal).next_back();
+    let refusal = ada.evidence(100).unwrap().into_iter().rfind(|r| r.kind == RecordKind::Refusal);
     assert!(refusal.unwrap().note.unwrap().contains("only takes additions"));
     assert_eq!(state(&mut ada, "n1"), ObjectState::Blocked);
 }

@@ -375,7 +375,7 @@ impl Engine {
         if let Some(pending) = pending {
             because
                 .push(format!("Not part of the workspace here since {}: {}.", pending.since, pending.reason));
-            for digest in strategy::needs(&pending).iter().take(8) {
+            for digest in strategy::needs(pending).iter().take(8) {
                 because.push(format!("It waits for {digest}."));
             }
             next.push(match pending.state {

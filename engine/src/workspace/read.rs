@@ -244,8 +244,10 @@ impl Engine {
     /// The value at given heads is what automerge computes; this is the current one.
     fn value_of(&mut self, row: &ObjectRow) -> Result<serde_json::Value, StoreError> {
         let rules = Arc::clone(&self.rules);
-        let manifest = rules.governance.manifest(&row.collection);
-        self.with_document(row, |doc| document::read_with(doc, &manifest))
+        match rules.governance.manifests.get(&row.collection) {
+            Some(manifest) => self.with_document(row, |doc| document::read_with(doc, manifest)),
+            None => self.with_document(row, document::read),
+        }
     }
 
     /// A text or value inside an object, without reading the rest.

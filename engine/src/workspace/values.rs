@@ -30,12 +30,13 @@ impl Engine {
 
     /// As [`Engine::violations_of`], for one life of an object.
     pub(crate) fn violations_in(&mut self, row: &ObjectRow) -> Result<Vec<Violation>, StoreError> {
-        let manifest = self.governance().manifest(&row.collection);
-        if !manifest.judges_values() {
+        let rules = Arc::clone(&self.rules);
+        let manifest = rules.governance.manifests.get(&row.collection);
+        let Some(manifest) = manifest.filter(|manifest| manifest.judges_values()) else {
             return Ok(Vec::new());
-        }
-        let value = self.with_document(row, |doc| document::read_with(doc, &manifest))?;
-        Ok(self.judges.violations(&manifest, &value))
+        };
+        let value = self.with_document(row, |doc| document::read_with(doc, manifest))?;
+        Ok(self.judges.violations(manifest, &value))
     }
 
     /// As [`Engine::violations_of`], for a document on its way in.
