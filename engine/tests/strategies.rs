@@ -393,3 +393,20 @@ fn what_touches_something_dangerous_is_told_to_policy() {
     is_refused(try_put(&mut ada, "n2", json!({"run": [{"cmd": "x"}]}), at(6)), "Too dangerous");
     try_put(&mut ada, "n3", json!({"run": []}), at(7)).expect("harmless");
 }
+
+/// Two admins describe a collection at once: the chain's order says which counts, the same on both, and the next word
+/// of somebody who knows both is the last.
+#[test]
+fn of_concurrent_manifests_every_device_follows_the_same() {
+    let (mut ada, mut bob) = pair(&json!({"collection": "notes"}), Role::Admin);
+    let version = |n: &str| json!({"collection": "notes", "schemaVersion": n});
+    set(&mut ada, &version("2"), at(1)).expect("set");
+    set(&mut bob, &version("3"), at(2)).expect("set");
+    meet(&mut ada, &mut bob);
+    let notes = "notes".parse().unwrap();
+    let shown = |engine: &Engine| engine.governance().manifest(&notes).schema_version;
+    assert_eq!(shown(&ada), shown(&bob));
+    set(&mut bob, &version("4"), at(3)).expect("set");
+    meet(&mut ada, &mut bob);
+    assert_eq!((shown(&ada), shown(&bob)), ("4".to_owned(), "4".to_owned()));
+}
