@@ -158,9 +158,36 @@ fn schemas_that_describe_trees_judge_any_depth() {
     let judge = of_schema(&tree).unwrap();
     assert!(judge.violations(&json!({"left": {"right": {"n": 1}}, "n": 2})).is_empty());
     assert_eq!(judge.violations(&json!({"left": {"right": {"n": "1"}}}))[0].path, "/left/right/n");
+    let closed = json!({"allOf": [{"properties": {"n": {}}}], "properties": {"c": {"$ref": "#"}}, "unevaluatedProperties": false});
+    let judge = of_schema(&closed).unwrap();
+    assert!(judge.violations(&(0..63).fold(json!({"n": 1}), |inner, _| json!({"c": inner}))).is_empty());
+    assert_eq!(judge.violations(&json!({"c": {"x": 1}}))[0].path, "/c");
     let list = json!({"anyOf": [{"type": "number"}, {"items": {"$ref": "#"}}, {"additionalProperties": {"$ref": "#"}}]});
     let judge = of_schema(&list).expect("each level of the value is one more");
     assert!(judge.violations(&nested(63)).is_empty());
+}
+
+/// What is left over is found by asking again: the nearest to the limit that is let in, on the widest object.
+#[test]
+fn what_is_left_over_is_found_in_time() {
+    let chain = |n: usize, each: bool| {
+        (0..n).fold(json!({"properties": {"x": {}}}), |inner, level| {
+            let mut schema = json!({"allOf": [inner]});
+            if each || level == n - 1 {
+                schema["unevaluatedProperties"] = json!(true);
+            }
+            schema
+        })
+    };
+    let wide: Value =
+        (0..10_000).map(|i| (format!("k{i}"), json!(i))).collect::<serde_json::Map<_, _>>().into();
+    let begun = Instant::now();
+    for each in [true, false] {
+        // JSON is read to 128 levels.
+        let judge = (1..60).rev().find_map(|n| of_schema(&chain(n, each)).ok()).expect("some are let in");
+        assert!(judge.violations(&wide).is_empty());
+    }
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
 }
 
 /// The dearest schema that is let in, on the deepest value, within the stack of a thread that answers requests.

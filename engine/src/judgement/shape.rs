@@ -118,6 +118,8 @@ struct Cost {
     item: u64,
     /// Subschemas applied inside of each other.
     height: u64,
+    /// The same, as far as they are applied to the value itself.
+    own_height: u64,
 }
 
 impl Cost {
@@ -131,6 +133,7 @@ impl Cost {
         self.member = self.member.saturating_add(other.member);
         self.item = self.item.saturating_add(other.item);
         self.height = self.height.max(other.height);
+        self.own_height = self.own_height.max(other.own_height);
     }
 
     fn times(mut self, factor: u64) -> Self {
@@ -158,7 +161,9 @@ impl<'s> Walk<'s> {
         if let Some(cost) = self.known.get(&at) {
             return Ok(*cost);
         }
-        let Value::Object(members) = schema else { return Ok(Cost { own: 1, height: 1, ..Cost::default() }) };
+        let Value::Object(members) = schema else {
+            return Ok(Cost { own: 1, height: 1, own_height: 1, ..Cost::default() });
+        };
         if level > limits::SCHEMA_DEPTH {
             return too_high();
         }
@@ -170,15 +175,18 @@ impl<'s> Walk<'s> {
             return stop("a schema refers to itself for the same value, which never ends");
         }
         let mut cost = self.here(members, depth, level + 1)?;
+        // What is left over is found by asking the others again, and for each of them those inside of it.
+        let again =
+            ["unevaluatedProperties", "unevaluatedItems"].iter().any(|key| members.contains_key(*key));
+        if again {
+            cost = cost.times(cost.own_height + 2);
+        }
         if let Some(depth) = depth.checked_sub(1) {
             cost.add(self.inside(members, depth, level + 1)?);
         }
-        // What is left over is found by applying the others once more.
-        if ["unevaluatedProperties", "unevaluatedItems"].iter().any(|key| members.contains_key(*key)) {
-            cost = cost.times(2);
-        }
         cost.own = cost.own.saturating_add(1);
         cost.height += 1;
+        cost.own_height += 1;
         if cost.height > limits::SCHEMA_DEPTH {
             return too_high();
         }
@@ -231,12 +239,16 @@ impl<'s> Walk<'s> {
             item = below(self, &mut sum, schema)?.max(item);
         }
         let patterns = members.get("patternProperties").and_then(Value::as_object);
-        let others = ["additionalProperties", "unevaluatedProperties", "propertyNames"];
+        // What is left over is asked once when it is judged and once for whoever asks what is left over of that.
+        let others =
+            ["additionalProperties", "unevaluatedProperties", "unevaluatedProperties", "propertyNames"];
         let others = others.iter().filter_map(|key| members.get(*key));
         for schema in patterns.into_iter().flat_map(Map::values).chain(others) {
             member = below(self, &mut sum, schema)?.saturating_add(member);
         }
-        for schema in ["items", "contains", "unevaluatedItems"].iter().filter_map(|key| members.get(*key)) {
+        let again = ["unevaluatedItems", "unevaluatedItems", "contains"];
+        let again = again.iter().filter(|_| members.contains_key("unevaluatedItems"));
+        for schema in ["items", "contains"].iter().chain(again).filter_map(|key| members.get(*key)) {
             item = below(self, &mut sum, schema)?.saturating_add(item);
         }
         Ok(Cost { member, item, ..sum })
