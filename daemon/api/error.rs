@@ -203,12 +203,25 @@ impl ApiError {
                 Self::failed("not_member", message, "ask an owner or admin for `invite`, then `join`")
             }
             WriteError::Governance(_) | WriteError::Grant => Self::internal(message),
+            WriteError::Invalid { .. } => Self::failed(
+                "invalid_value",
+                message,
+                "nothing was changed; `schema show` says what the collection asks for",
+            ),
+            WriteError::Manifest(_) => Self::invalid_manifest(message),
             WriteError::Bundle(_) => {
                 Self::failed("invalid_policy", message, "correct it until `policy check` accepts it")
             }
             WriteError::Store(error) => Self::of_store(error),
             WriteError::NotWritten(error) => Self::of_store(error),
         }
+    }
+
+    /// A manifest that cannot be set.
+    pub(crate) fn invalid_manifest(message: impl Into<String>) -> Self {
+        let hint =
+            "nothing was changed; correct the file and set it again; `schema show` says what is in force";
+        Self::failed("invalid_manifest", message, hint)
     }
 
     fn of_edit(error: &EditError, message: String) -> Self {

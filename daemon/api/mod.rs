@@ -10,6 +10,7 @@ mod error;
 mod import;
 mod invite;
 mod read;
+mod schema;
 mod write;
 
 pub use cards::AnswerIn;
@@ -133,6 +134,18 @@ pub enum Request {
     },
     /// The policies in force.
     PolicyShow,
+    /// The collections and what their manifests say, in short.
+    SchemaList,
+    /// The manifest of a collection.
+    SchemaShow {
+        /// The collection.
+        collection: Collection,
+    },
+    /// A collection's manifest from now on.
+    SchemaSet {
+        /// The manifest, as `schema set FILE` reads it.
+        manifest: Value,
+    },
     /// The newest records of the ledger.
     EvidenceList,
     /// Everything held here, verified.
@@ -181,6 +194,7 @@ impl Request {
                 | Self::Resolve(_)
                 | Self::Import { .. }
                 | Self::Checkpoint
+                | Self::SchemaSet { .. }
                 | Self::Invite { .. }
                 | Self::Confirm { .. }
                 | Self::Serve { .. }
@@ -205,6 +219,9 @@ impl Request {
             Self::Op { .. } => "op",
             Self::Explain { .. } => "explain",
             Self::PolicyShow => "policy_show",
+            Self::SchemaList => "schema_list",
+            Self::SchemaShow { .. } => "schema_show",
+            Self::SchemaSet { .. } => "schema_set",
             Self::EvidenceList => "evidence_list",
             Self::EvidenceVerify => "evidence_verify",
             Self::Checkpoint => "checkpoint",
@@ -322,6 +339,9 @@ fn at_once(workspace: &Workspace, call: Call, progress: &Progress) -> Reply {
         Request::Op { operation } => read::operation(workspace, operation),
         Request::Explain { subject } => read::explain(workspace, &subject),
         Request::PolicyShow => read::policies(workspace),
+        Request::SchemaList => schema::list(workspace),
+        Request::SchemaShow { collection } => schema::show(workspace, &collection),
+        Request::SchemaSet { manifest } => schema::set(workspace, who, &manifest),
         Request::EvidenceList => read::evidence(workspace),
         Request::EvidenceVerify => read::verify(workspace, progress),
         Request::Devices => read::devices(workspace),

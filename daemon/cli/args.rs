@@ -131,6 +131,9 @@ pub(super) enum Command {
     /// Policies
     #[command(subcommand)]
     Policy(Policy),
+    /// Collections and their manifests
+    #[command(subcommand)]
+    Schema(Schema),
     /// The evidence ledger
     #[command(subcommand)]
     Evidence(Evidence),
@@ -276,6 +279,24 @@ pub(super) enum Policy {
     Check {
         /// The file; `-` is standard input
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Schema {
+    /// All collections, and how each is merged
+    List,
+    /// The manifest of a collection, as `set` takes it
+    Show {
+        /// The collection
+        collection: Collection,
+    },
+    /// Make a manifest the one in force for its collection
+    Set {
+        /// The file, JSON; `-` is standard input
+        file: PathBuf,
+        #[command(flatten)]
+        key: Key,
     },
 }
 

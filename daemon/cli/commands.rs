@@ -1,6 +1,6 @@
 //! What each command asks, and how its answer is printed. Commands of several steps have files of their own.
 
-use super::args::{Command, Edit, Evidence, Policy, Put, Resolve};
+use super::args::{Command, Edit, Evidence, Policy, Put, Resolve, Schema};
 use super::{Context, cards, import, invite, join, policy, print, progress, up};
 use crate::api::{self, AnswerIn, ApiError, Call, Request, exit};
 use crate::os;
@@ -49,6 +49,7 @@ async fn plain(context: &Context, command: Command) -> Result<u8, ApiError> {
         Command::Op { id } => (Request::Op { operation: id }, None, print::operation),
         Command::Explain { id } => (Request::Explain { subject: id }, None, print::explanation),
         Command::Policy(_) => (Request::PolicyShow, None, print::policies),
+        Command::Schema(command) => schema(command)?,
         Command::Evidence(_) => (Request::EvidenceList, None, print::evidence),
         Command::Checkpoint => (Request::Checkpoint, None, print::checkpoint),
         _ => return Err(ApiError::internal("the command has no request")),
@@ -95,6 +96,17 @@ fn put(args: Put) -> Result<Wanted, ApiError> {
     let value = parse(&text, "the object")?;
     let request = Request::Put { collection: args.collection, object: args.id, value };
     Ok((request, args.key.idempotency_key, print::written))
+}
+
+fn schema(command: Schema) -> Result<Wanted, ApiError> {
+    Ok(match command {
+        Schema::List => (Request::SchemaList, None, print::collections),
+        Schema::Show { collection } => (Request::SchemaShow { collection }, None, print::manifest),
+        Schema::Set { file, key } => {
+            let manifest = parse(&read_text(&file)?, "the manifest")?;
+            (Request::SchemaSet { manifest }, key.idempotency_key, print::manifest_set)
+        }
+    })
 }
 
 fn edit(args: Edit) -> Result<Wanted, ApiError> {

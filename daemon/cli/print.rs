@@ -275,6 +275,43 @@ pub(super) fn policies(answer: &Value) -> String {
     out
 }
 
+pub(super) fn collections(answer: &Value) -> String {
+    list(answer, "no collections; `put` makes one, `schema set` describes one", |row| {
+        let described = match row.get("declared") {
+            Some(Value::Bool(true)) => format!("version {}", text(row, "schemaVersion")),
+            _ => "not described".to_owned(),
+        };
+        vec![
+            text(row, "collection"),
+            text(row, "mergeStrategy"),
+            format!("class {}", text(row, "policyClass")),
+            format!("scope {}", text(row, "encryptionScope")),
+            format!("{} objects", text(row, "objects")),
+            described,
+        ]
+    })
+}
+
+pub(super) fn manifest(answer: &Value) -> String {
+    format!(
+        "{} is merged as {}, class {}, scope {}\n{}",
+        text(answer, "collection"),
+        text(answer, "mergeStrategy"),
+        text(answer, "policyClass"),
+        text(answer, "encryptionScope"),
+        pretty(answer)
+    )
+}
+
+pub(super) fn manifest_set(answer: &Value) -> String {
+    format!(
+        "{}  {}\noperation {}",
+        text(answer, "collection"),
+        text(answer, "status"),
+        text(answer, "operation")
+    )
+}
+
 pub(super) fn checked(answer: &Value) -> String {
     let mut out =
         format!("accepted, {} policies, digest {}\n", rows(answer, "policies").len(), text(answer, "digest"));

@@ -17,6 +17,7 @@
 //! | [`document`] | JSON and Automerge: births, edits, values |
 //! | [`guard`] | foreign changes, before Automerge sees them |
 //! | [`log`] | packed runs of entries |
+//! | [`judgement`] | what manifests ask of merged values |
 //! | [`store`] | redb, sealed values, rows |
 //! | [`workspace`] | the engine itself |
 //! | [`session`] | sync with one peer, as a state machine |
@@ -28,6 +29,7 @@
 pub mod conflict;
 pub mod document;
 pub mod guard;
+pub mod judgement;
 pub mod ledger;
 pub mod log;
 pub mod session;

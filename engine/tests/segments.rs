@@ -419,8 +419,8 @@ fn what_needs_something_that_never_comes_waits_alone() {
     use EntryState::{Admitted, Held};
     door.takes(&[stranded, needy, fine], &[Held, Held, Admitted]);
     assert_eq!(value(&mut door.ada, "h4"), json!({"a": 1}));
-    for id in ["h1", "h2"] {
-        assert_eq!(door.ada.get(&id.parse().unwrap()).unwrap().expect("waits").state, ObjectState::Blocked);
+    for (id, state) in [("h1", ObjectState::Quarantined), ("h2", ObjectState::Blocked)] {
+        assert_eq!(door.ada.get(&id.parse().unwrap()).unwrap().expect("waits").state, state);
     }
     let status = door.ada.status().unwrap();
     assert_eq!((status.held, status.refused, status.findings.len()), (2, 0, 0), "nobody is to blame");

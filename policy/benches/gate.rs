@@ -38,6 +38,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         touches_dangerous: false,
         weakens: false,
         argued: false,
+        replaces: false,
+        has_authority: true,
     };
     let proposal = Request { actor: &agent, base: Base::Stale, ..request.clone() };
     let operation = OperationId::at(UnixMicros(1), 1);

@@ -192,16 +192,24 @@ impl Named {
     }
 }
 
-/// Parses a text and names its policies.
-pub(crate) fn parse(text: &str) -> Result<Vec<Named>, PolicyError> {
-    let starts = shape::scan(text).map_err(|broken| PolicyError::TooMuch {
+/// Where the policies of a text begin, once it is known that Cedar can parse it safely.
+pub(crate) fn scan(text: &str) -> Result<Vec<usize>, PolicyError> {
+    shape::scan(text).map_err(|broken| PolicyError::TooMuch {
         what: broken.what,
         limit: broken.limit,
         place: Place::at(text, broken.at),
-    })?;
-    let set: PolicySet = text.parse().map_err(|errors: cedar_policy::ParseErrors| {
-        PolicyError::Syntax(errors.iter().map(|error| finding(text, &DetailedError::from(error))).collect())
-    })?;
+    })
+}
+
+/// What Cedar says of a text that it cannot parse.
+pub(crate) fn syntax(text: &str, errors: &cedar_policy::ParseErrors) -> PolicyError {
+    PolicyError::Syntax(errors.iter().map(|error| finding(text, &DetailedError::from(error))).collect())
+}
+
+/// Parses a text and names its policies.
+pub(crate) fn parse(text: &str) -> Result<Vec<Named>, PolicyError> {
+    let starts = scan(text)?;
+    let set: PolicySet = text.parse().map_err(|errors| syntax(text, &errors))?;
     let templates =
         set.templates().map(|template| (template.id().to_string(), "a template, with slots")).collect();
     let place = |id: &str| starts.get(number(id)).map(|start| Place::at(text, *start));

@@ -242,6 +242,8 @@ pub(crate) fn owner_may_replace(text: &str) -> Result<bool, PolicyError> {
         touches_dangerous: false,
         weakens: false,
         argued: false,
+        replaces: false,
+        has_authority: true,
     };
     let normal = policies.local.vocabulary.reduce(&request);
     Ok(policies.local.decide(&normal).verdict == Verdict::Allow)

@@ -8,6 +8,8 @@
 //! read [`layer`] for how three layers make one decision, `floor.cedar` and `default.cedar` for what they say,
 //! and `normal.rs` for why a decision may be cached.
 //!
+//! [`condition`] is beside the gate: a Cedar expression that a collection's manifest asks of a merged value.
+//!
 //! Assumptions, and the damage if they break:
 //! - The caller describes the operation truthfully, from the entry and its causal past. A request that leaves out a
 //!   changed path passes policies that would have refused it.
@@ -17,6 +19,7 @@
 //!   two ids that no policy names could be told apart, and the cache would mix them up.
 
 pub mod check;
+pub mod condition;
 pub mod decision;
 pub mod gate;
 pub mod grant;
@@ -27,6 +30,7 @@ mod seen;
 pub mod shape;
 
 pub use check::{Finding, Listed, Place, PolicyError, Report, SCHEMA, check};
+pub use condition::{Condition, Facts};
 pub use decision::{Decision, Verdict};
 pub use gate::{Gate, Policies, default_bundles};
 pub use grant::{Grant, GrantError, Redeemed, Refusal};

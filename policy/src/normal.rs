@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use syncd_schema::DeviceId;
 
 /// All context attributes but `size`, `changed` and `fields`.
-pub(crate) const ATTRIBUTES: [&str; 12] = [
+pub(crate) const ATTRIBUTES: [&str; 14] = [
     "role",
     "targetRole",
     "origin",
@@ -23,6 +23,8 @@ pub(crate) const ATTRIBUTES: [&str; 12] = [
     "dangerous",
     "weakens",
     "argued",
+    "replaces",
+    "authority",
     "device",
     "collection",
 ];
@@ -36,6 +38,8 @@ const WORDS: [(&str, &[&str]); 7] = [
     ("Strategy", &request::STRATEGIES),
     ("Base", &request::BASES),
 ];
+/// Those that are true or false.
+const FLAGS: [&str; 5] = ["dangerous", "weakens", "argued", "replaces", "authority"];
 /// The word of an attribute that no policy reads.
 const UNSEEN: u8 = u8::MAX;
 /// Paths in a key that the cache still takes: a key is memory, and longer lists hardly repeat.
@@ -53,19 +57,13 @@ pub(crate) struct Normal {
     device: u16,
     collection: u16,
     words: [u8; 7],
-    dangerous: Option<bool>,
-    weakens: Option<bool>,
-    argued: Option<bool>,
+    flags: [Option<bool>; FLAGS.len()],
     size: Option<i64>,
     changed: Vec<String>,
     fields: Vec<String>,
 }
 
 impl Normal {
-    const fn flags(&self) -> [(&'static str, Option<bool>); 3] {
-        [("dangerous", self.dangerous), ("weakens", self.weakens), ("argued", self.argued)]
-    }
-
     /// Whether the cache takes it as a key.
     pub(crate) fn is_small(&self) -> bool {
         self.changed.len() + self.fields.len() <= CACHED_PATHS
@@ -152,20 +150,8 @@ impl Vocabulary {
 
     /// Reduces a request.
     pub(crate) fn reduce(&self, request: &Request<'_>) -> Normal {
-        let [
-            role,
-            target,
-            origin,
-            class,
-            scope,
-            strategy,
-            base,
-            dangerous,
-            weakens,
-            argued,
-            device,
-            collection,
-        ] = self.reads;
+        let [role, target, origin, class, scope, strategy, base, rest @ ..] = self.reads;
+        let [dangerous, weakens, argued, replaces, authority, device, collection] = rest;
         let word = |read: bool, index: u8| if read { index } else { UNSEEN };
         let kind = request::kind_index(request.actor.kind);
         let resource = request.action.resource(request.object.is_some());
@@ -192,9 +178,13 @@ impl Vocabulary {
                 word(strategy, request::strategy_index(request.strategy)),
                 word(base, request.base as u8),
             ],
-            dangerous: dangerous.then_some(request.touches_dangerous),
-            weakens: weakens.then_some(request.weakens),
-            argued: argued.then_some(request.argued),
+            flags: [
+                dangerous.then_some(request.touches_dangerous),
+                weakens.then_some(request.weakens),
+                argued.then_some(request.argued),
+                replaces.then_some(request.replaces),
+                authority.then_some(request.has_authority),
+            ],
             size: stand_in(&self.seen.size, request.size),
             changed: paths(&self.seen.changed, request.changed, with_ancestors, is_within),
             fields: paths(&self.seen.fields, request.changed, first_steps, |path, field| {
@@ -217,13 +207,13 @@ impl Vocabulary {
             Resource::Object => self.objects.entity(normal.object).ok_or_else(unknown)?,
             Resource::Workspace => self.workspace.clone(),
         };
-        let mut pairs: Vec<(String, RestrictedExpression)> = Vec::with_capacity(14);
+        let mut pairs: Vec<(String, RestrictedExpression)> = Vec::with_capacity(16);
         for ((name, words), index) in ATTRIBUTES.iter().zip(&self.words).zip(normal.words) {
             if let Some(word) = words.get(usize::from(index)) {
                 pairs.push(((*name).to_owned(), word.clone()));
             }
         }
-        for (name, flag) in normal.flags() {
+        for (name, flag) in FLAGS.into_iter().zip(normal.flags) {
             pairs.extend(flag.map(|flag| (name.to_owned(), RestrictedExpression::new_bool(flag))));
         }
         let [.., reads_device, reads_collection] = self.reads;
@@ -269,7 +259,7 @@ impl Vocabulary {
                 put(name, (*word).to_owned());
             }
         }
-        for (name, flag) in normal.flags() {
+        for (name, flag) in FLAGS.into_iter().zip(normal.flags) {
             if let Some(flag) = flag {
                 put(name, flag.to_string());
             }

@@ -167,6 +167,10 @@ pub struct Request<'a> {
     pub weakens: bool,
     /// Of a resolution, whether machines have decided about the same again and again: now a person must.
     pub argued: bool,
+    /// Whether it replaces or deletes something where the strategy only takes additions.
+    pub replaces: bool,
+    /// Whether the device has the authority that the collection asks for; true where it asks for none.
+    pub has_authority: bool,
 }
 
 /// The words of each closed set, in the order of their numbers in [`crate::seen`].

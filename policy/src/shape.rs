@@ -14,6 +14,8 @@ pub const BUNDLES: usize = 64;
 pub const NESTING: usize = 24;
 /// Operators in one policy; a chain of them is as deep as it is long.
 pub const OPERATORS: usize = 512;
+/// Levels of a value that conditions look into: as deep as documents nest.
+pub const FACTS_DEPTH: usize = syncd_schema::limits::JSON_DEPTH;
 /// An `@id`, which becomes part of the names in every decision.
 pub const NAME_BYTES: usize = 64;
 

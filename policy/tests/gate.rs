@@ -90,6 +90,15 @@ fn a_permissive_bundle_does_not_weaken_the_floor() {
     }
 }
 
+/// What a collection's strategy asks for holds whatever the bundles and whoever it is.
+#[test]
+fn a_strategy_is_kept_by_the_floor() {
+    let everything = bundles(&[EVERYTHING]);
+    let owner = Ask { role: Some(Role::Owner), ..Ask::default() };
+    assert_eq!(row(&everything, &Ask { replaces: true, ..owner.clone() }), "................");
+    assert_eq!(row(&everything, &Ask { authority: false, ..owner }), "...aaaaaaaaaaaaa");
+}
+
 #[test]
 fn a_bundle_cannot_pose_as_the_floor() {
     let posing = r#"@id("floor.members-write") permit(principal, action, resource);"#;

@@ -44,6 +44,7 @@ const POLICIES: &[&str] = &[
     "forbid(principal, action, resource) when { context has size && context == context && context.size == 11 };",
     "permit(principal, action, resource) when { context.targetRole == Role::\"owner\" };",
     "forbid(principal, action, resource) unless { context has strategy };",
+    "@review(\"g\") forbid(principal, action, resource) when { context.replaces || !context.authority };",
     "@review(\"f\") forbid(principal, action, resource) when { context.size * 4611686018427387904 > 5 };",
     DEFAULT_BUNDLE,
 ];
@@ -81,6 +82,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         select(vec![Base::Named, Base::Stale, Base::Missing, Base::NotNeeded]),
         any::<bool>(),
         prop::bool::weighted(0.2),
+        (prop::bool::weighted(0.2), prop::bool::weighted(0.8), prop::bool::weighted(0.2)),
     );
     (who, what, how).prop_map(|(who, what, how)| Ask {
         action: who.0,
@@ -99,6 +101,9 @@ fn ask() -> impl Strategy<Value = Ask> {
         base: how.2,
         dangerous: how.3,
         weakens: how.4,
+        replaces: how.5.0,
+        authority: how.5.1,
+        argued: how.5.2,
     })
 }
 
@@ -133,6 +138,7 @@ fn full(ask: &Ask, schema: &Schema) -> cedar_policy::Request {
         "strategy": entity("Strategy", &word(ask.strategy)), "base": entity("Base", ask.base.word()),
         "changed": changed, "fields": fields, "size": i64::try_from(ask.size).unwrap_or(i64::MAX),
         "dangerous": ask.dangerous, "weakens": ask.weakens, "argued": ask.argued,
+        "replaces": ask.replaces, "authority": ask.authority,
     });
     let uid = |kind: &str, id: &str| cedar_policy::EntityUid::from_json(entity(kind, id)).expect("an entity");
     let action = uid("Action", ask.action.word());

@@ -8,7 +8,7 @@ use crate::cbor::{self, CborError};
 use crate::domain;
 use crate::ids::{Collection, DeviceId, Digest, WorkspaceId};
 use crate::limits;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, MergeStrategy};
 use crate::units::Epoch;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -376,6 +376,30 @@ impl Chain {
             state.apply(link);
         }
         state
+    }
+
+    /// Whether a quarantine that a collection was in under these heads has been ended since, by a manifest whose author
+    /// knew of it. Once it has, it stays so, whatever follows: devices that hold the same chain agree.
+    #[must_use]
+    pub fn is_lifted(&self, heads: &[Digest], collection: &Collection) -> bool {
+        let of_collection = |link: &Link| match &link.act {
+            Act::Manifest(manifest) if manifest.collection == *collection => Some(manifest.merge_strategy),
+            _ => None,
+        };
+        let behind = self.ordered(heads);
+        let known: BTreeSet<Digest> = behind.iter().map(|link| link.id).collect();
+        let last: Vec<Digest> = behind
+            .iter()
+            .rev()
+            .find(|link| of_collection(link).is_some())
+            .map(|link| link.id)
+            .into_iter()
+            .collect();
+        self.links.values().any(|link| {
+            of_collection(link).is_some_and(|strategy| strategy != MergeStrategy::Quarantine)
+                && !known.contains(&link.id)
+                && self.covers(&[link.id], &last)
+        })
     }
 
     /// Ancestors of the heads, each after its parents, in an order that depends on nothing but the graph.

@@ -90,6 +90,8 @@ pub const SCHEMA_PARTS: usize = 4_096;
 pub const SCHEMA_STEPS: u64 = 16_384;
 /// Subschemas applied inside of each other: the validator recurses.
 pub const SCHEMA_DEPTH: u64 = 512;
+/// Patterns of one schema: each is compiled and kept.
+pub const SCHEMA_PATTERNS: usize = 64;
 /// A compiled pattern of a schema: matching costs its size times the text's at worst.
 pub const PATTERN_BYTES: usize = 256 << 10;
 /// Violations that are told of one value: a person needs the first.

@@ -105,6 +105,7 @@ pub fn apply(
     if size > limits::JSON_BYTES.saturating_mul(6) {
         return Err(EditError::TooManyBytes { found: size });
     }
+    super::computed::check_edit(doc, edit, manifest)?;
     doc.set_actor(ActorId::from(&actor[..]));
     match attempt(doc, edit, time_seconds, manifest, limits::CHANGE_BYTES / 2)? {
         Attempt::Nothing => Ok(None),

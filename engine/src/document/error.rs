@@ -60,6 +60,14 @@ pub enum EditError {
         /// The path.
         path: String,
     },
+    /// A place in a list that is shown as the union of several.
+    #[error(
+        "{path:?} shows the members of several lists, none of which has these places; set the list as a whole"
+    )]
+    Computed {
+        /// The list.
+        path: String,
+    },
     /// An increment of something else.
     #[error(
         "{path:?} is not a counter: the collection's manifest makes it one with the field rule \"counter\""

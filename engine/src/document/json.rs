@@ -170,7 +170,12 @@ fn read_container<R: ReadDoc>(doc: &R, id: &ObjId, kind: ObjType, depth: usize) 
     }
 }
 
-fn value_json<R: ReadDoc>(doc: &R, value: &ValueRef<'_>, id: impl Fn() -> ObjId, depth: usize) -> Value {
+pub(super) fn value_json<R: ReadDoc>(
+    doc: &R,
+    value: &ValueRef<'_>,
+    id: impl Fn() -> ObjId,
+    depth: usize,
+) -> Value {
     match value {
         ValueRef::Object(kind) => read_container(doc, &id(), *kind, depth),
         ValueRef::Scalar(scalar) => scalar_json(scalar),

@@ -5,7 +5,9 @@
 //! points throughout. Start with [`birth()`], then [`edit`]; what comes from other devices goes through
 //! [`crate::guard`] before it may touch a document.
 
+mod additions;
 pub mod birth;
+pub mod computed;
 pub mod edit;
 mod error;
 pub mod json;
@@ -17,7 +19,9 @@ mod steps;
 mod text;
 pub(crate) mod writer;
 
+pub use additions::only_adds;
 pub use birth::{Birth, birth};
+pub use computed::read_with;
 pub use edit::{Edit, apply, propose};
 pub use error::EditError;
 pub use json::{read, read_at, read_at_heads, read_object, read_past, scalar};

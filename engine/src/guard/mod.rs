@@ -31,7 +31,7 @@ pub use refused::{Place, Reason, Refused};
 pub(crate) use scan::message;
 pub use scan::{Scanned, scan};
 
-use automerge::Automerge;
+use automerge::{Automerge, Change};
 use syncd_schema::Digest;
 
 /// A change as it arrived.
@@ -83,6 +83,18 @@ impl Admission {
     pub fn is_complete(&self) -> bool {
         self.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied | Outcome::Present))
     }
+}
+
+/// Whether a change replaces and deletes nothing that was there before it, by its own operations. Of bytes that are no
+/// change it says so too: the door says what is wrong with them.
+#[must_use]
+pub fn only_adds(bytes: &[u8]) -> bool {
+    if scan(bytes).is_err() {
+        return true;
+    }
+    let decoded = || Change::try_from(bytes).map_or(true, |change| crate::document::only_adds(&change));
+    // What makes the decoder panic is not let in, so it does not matter what is said of it.
+    quiet::catch(decoded).unwrap_or(true)
 }
 
 /// Lets a batch of changes of one object in, as far as it is good, in whatever order it is. `doc` is none for an

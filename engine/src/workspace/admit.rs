@@ -10,7 +10,7 @@ use super::judge::Question;
 use super::local::cover;
 use super::stage::Stage;
 use super::waiting::Standing;
-use super::{Engine, ObjectKey, subject_key};
+use super::{Engine, ObjectKey, strategy, subject_key};
 use crate::document;
 use crate::guard;
 use crate::ledger;
@@ -202,9 +202,7 @@ impl Engine {
             return self.judge_genesis(stage, arrival, payload);
         }
         let Some(rules) = self.staged_rules(stage, &entry.governance) else {
-            let missing = entry.governance.clone();
-            let reason = "it was written under governance that has not arrived".to_owned();
-            return Ok(Judged::Waits { missing, requires: Vec::new(), reason });
+            return Ok(strategy::under_unknown(entry));
         };
         let device = arrival.log.device;
         if rules.governance.members.get(&device).is_some_and(|m| arrival.log.epoch < m.min_epoch) {
@@ -225,13 +223,22 @@ impl Engine {
         if entry.kind.is_change() && !actor_fits(arrival, payload) {
             return refused("the change is neither a birth nor one that its device's session can have made");
         }
-        let question = Question::of_entry(Origin::Remote, device, entry, act.as_ref(), &rules.governance)
+        let chain = stage.chain.as_ref().unwrap_or(&self.chain);
+        if let Some(held) = strategy::quarantined(chain, &rules.governance, entry) {
+            return Ok(held);
+        }
+        let mut question = Question::of_entry(Origin::Remote, device, entry, act.as_ref(), &rules.governance)
             .with_payload(entry, payload);
+        question.replaces = strategy::replaces(&question, payload);
         match question.ask(&mut self.gate, &rules, entry.operation) {
             Ok(grant) => {
                 // After the gate: Cedar reads the policies of those alone who may write them.
                 if let Some(reason) = act.as_ref().and_then(|act| self.malformed_act(act)) {
                     return refused(reason);
+                }
+                if let Some(judged) = act.as_ref().and_then(|act| strategy::unusable(act, &rules.governance))
+                {
+                    return Ok(judged);
                 }
                 self.keep_decision(stage, &Arc::clone(grant.decision()));
                 let Ok(proof) = grant.redeem(entry.operation) else {
@@ -400,6 +407,9 @@ impl Engine {
         done: &mut Ledgered,
     ) {
         let entry = &arrival.record.entry;
+        if entry.kind == EntryKind::MANIFEST {
+            done.news.1.extend(strategy::woken_by_payload(arrival.record.payload.as_deref()));
+        }
         let covers = coverage(arrival);
         let kind = match entry.kind {
             EntryKind::RESOLUTION => OperationType::Resolve,

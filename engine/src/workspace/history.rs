@@ -2,7 +2,7 @@
 
 use super::read::Explanation;
 use super::segments::Found;
-use super::{Engine, LogState};
+use super::{Engine, LogState, strategy};
 use crate::ledger;
 use crate::store::StoreError;
 use crate::store::rows::{self, LogKind, RunRow};
@@ -378,7 +378,7 @@ impl Engine {
         if let Some(pending) = pending {
             because
                 .push(format!("Not part of the workspace here since {}: {}.", pending.since, pending.reason));
-            for digest in pending.missing.iter().take(8) {
+            for digest in strategy::needs(pending).iter().take(8) {
                 because.push(format!("It waits for {digest}."));
             }
             next.push(match pending.state {
@@ -458,7 +458,7 @@ impl Engine {
                 next.extend(row.cards.iter().map(|card| format!("card {card}")));
                 "conflicted"
             }
-            _ if last.status != EntryState::Admitted => "blocked",
+            _ if last.status != EntryState::Admitted => self.waiting_word(object),
             _ => "clean",
         };
         for ((no, seq), row) in self.pending.of_object(object) {

@@ -2,6 +2,7 @@
 
 use super::resolve::{Resolve, ResolveError};
 use crate::document::{Edit, EditError};
+use crate::judgement::Violation;
 use crate::store::StoreError;
 use crate::store::rows::Stop;
 use std::sync::Arc;
@@ -139,6 +140,17 @@ pub enum WriteError {
     /// The card cannot be answered so.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// The value would not be what the collection's manifest asks for.
+    #[error("the value of {object} does not fit its collection: {}", violations_text(.violations))]
+    Invalid {
+        /// The object.
+        object: ObjectId,
+        /// What does not fit, at least one.
+        violations: Vec<Violation>,
+    },
+    /// A manifest that cannot be in force.
+    #[error("the manifest cannot be set: {0}")]
+    Manifest(String),
     /// The caller's key was used for something else.
     #[error("the idempotency key was used for another request, operation {0}; use a new key")]
     KeyReused(OperationId),
@@ -167,4 +179,8 @@ pub enum WriteError {
 
 fn heads_text(heads: &[Digest]) -> String {
     heads.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn violations_text(violations: &[Violation]) -> String {
+    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

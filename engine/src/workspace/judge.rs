@@ -32,7 +32,10 @@ fn governance_request(act: &Act, governance: &Governance) -> (Action, Option<Rol
         }
         // Superseding a bundle may permit what was forbidden.
         Act::Bundle(bundle) => (Action::Bundle, None, !bundle.supersedes.is_empty()),
-        Act::Manifest(_) => (Action::Manifest, None, false),
+        Act::Manifest(manifest) => {
+            let before = governance.manifest(&manifest.collection);
+            (Action::Manifest, None, !manifest.weakens(&before).is_empty())
+        }
         Act::Genesis(_) | Act::Other => (Action::KeyEpoch, None, false),
     }
 }
@@ -63,6 +66,10 @@ pub(crate) struct Question<'a> {
     pub(crate) weakens: bool,
     /// Whether machines have decided about the same again and again.
     pub(crate) argued: bool,
+    /// Whether it touches what the manifest calls dangerous; known only of local writes.
+    pub(crate) dangerous: bool,
+    /// Whether an edit replaces or deletes, where that makes a difference.
+    pub(crate) replaces: bool,
 }
 
 impl<'a> Question<'a> {
@@ -97,6 +104,8 @@ impl<'a> Question<'a> {
             target_role,
             weakens,
             argued: false,
+            dangerous: false,
+            replaces: false,
         }
     }
 
@@ -125,24 +134,29 @@ impl<'a> Question<'a> {
         operation: syncd_schema::OperationId,
     ) -> Result<Grant, Refusal> {
         let manifest = self.manifest;
+        let role = rules.governance.role(&self.device);
+        let strategy = manifest.map_or(MergeStrategy::default(), |m| m.merge_strategy);
+        let deletes = self.action == Action::Delete && strategy == MergeStrategy::AppendOnly;
         let request = Request {
             action: self.action,
             origin: self.origin,
             actor: self.actor,
             device: self.device,
-            role: rules.governance.role(&self.device),
+            role,
             target_role: self.target_role,
             collection: self.subject.map(|subject| &subject.collection),
             object: self.subject.map(|subject| &subject.object),
             class: manifest.map_or(PolicyClass::default(), |m| m.policy_class),
             scope: manifest.map_or(EncryptionScope::default(), |m| m.encryption_scope),
-            strategy: manifest.map_or(MergeStrategy::default(), |m| m.merge_strategy),
+            strategy,
             changed: self.changed,
             size: self.size,
             base: self.base,
-            touches_dangerous: false,
+            touches_dangerous: self.dangerous,
             weakens: self.weakens,
             argued: self.argued,
+            replaces: self.replaces || deletes,
+            has_authority: manifest.is_none_or(|m| m.has_authority(role)),
         };
         gate.decide(&rules.policies, operation, &request)
     }

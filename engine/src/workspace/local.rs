@@ -7,12 +7,12 @@ use super::cards::Decided;
 use super::intent::{Intent, Refused, WriteError, WriteRequest, Written};
 use super::judge::Question;
 use super::stage::{Stage, StagedObject};
-use super::{Engine, Event, ObjectKey, Rules, subject_key};
+use super::{Engine, Event, ObjectKey, Rules, strategy, subject_key};
 use crate::document::{self, Edit};
-use crate::ledger;
 use crate::store::StoreError;
 use crate::store::rows::{self, IdempotencyRow, LogKind, ObjectRow};
 use crate::store::tables::{LogNo, Table};
+use crate::{judgement, ledger};
 use automerge::Automerge;
 use std::sync::Arc;
 use syncd_evidence::{Outcome, RecordKind};
@@ -192,6 +192,7 @@ impl Engine {
             return Err(WriteError::Exists(object));
         }
         let birth = document::birth(&object, collection, value, &manifest)?;
+        self.must_fit(&object, &birth.doc, &manifest)?;
         let subject = Subject {
             collection: collection.clone(),
             object: object.clone(),
@@ -201,6 +202,7 @@ impl Engine {
             action: Action::Create,
             changed: &[],
             size: birth.change.bytes.len() as u64,
+            dangerous: judgement::holds_dangerous(value, &manifest),
             ..self.question(request, Some(&subject), Some(&manifest), Base::NotNeeded)
         };
         let answer = match question.ask(&mut self.gate, &rules, operation) {
@@ -308,6 +310,7 @@ impl Engine {
             object: object.clone(),
             incarnation: row.incarnation,
         };
+        let replaces = self.try_edit(stage, &row, edit, &manifest)?;
         let proof = {
             let written_on = match (base, stale) {
                 (Some(_), true) => Base::Stale,
@@ -318,6 +321,8 @@ impl Engine {
                 action: Action::Edit,
                 changed: &paths,
                 size: edit.size() as u64,
+                dangerous: manifest.is_dangerous(&paths),
+                replaces,
                 ..self.question(request, Some(&subject), Some(&manifest), written_on)
             };
             match question.ask(&mut self.gate, &rules, operation) {
@@ -465,6 +470,9 @@ impl Engine {
             let bundles = [(domain::sha256(bundle.text.as_bytes()), bundle.text.clone())].into();
             self.gate.compile(&bundles, None).map_err(|error| WriteError::Bundle(error.to_string()))?;
         }
+        if let Act::Manifest(manifest) = &act {
+            self.may_be_set(manifest)?;
+        }
         let rules = Arc::clone(&self.rules);
         let log = self.log_number(stage, LogKind::Device(self.own_log()));
         let (operation, time) = self.next_operation(stage, log);
@@ -476,7 +484,9 @@ impl Engine {
         };
         let parents = entry.governance.clone();
         let (_, id) = self.log_entry(stage, log, entry, payload.to_vec(), &proof, OperationType::Enqueue);
+        let woken = strategy::woken_by(&act);
         self.add_link(stage, Link { id, parents, author: self.device(), act }, kind, payload);
+        self.wake(stage, woken)?;
         Ok(done(operation, None, Vec::new()))
     }
 
@@ -526,6 +536,8 @@ impl Engine {
             target_role: None,
             weakens: false,
             argued: false,
+            dangerous: false,
+            replaces: false,
         }
     }
 

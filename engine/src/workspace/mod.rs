@@ -29,6 +29,8 @@ mod resolve;
 mod seal;
 mod segments;
 mod stage;
+mod strategy;
+mod values;
 mod verify;
 mod verify_cards;
 mod waiting;
@@ -50,6 +52,7 @@ pub use recovery::Demand;
 pub use resolve::{Resolve, ResolveError};
 pub use verify::{LogReport, VerifyReport};
 
+use crate::judgement::Judges;
 use crate::store::Store;
 use crate::store::rows::{LogKind, LogRow, StoreRow};
 use crate::store::seal::SealKey;
@@ -145,6 +148,7 @@ pub struct Engine {
     inviter: Option<DeviceId>,
     chain: Chain,
     gate: Gate,
+    judges: Judges,
     rules: Arc<Rules>,
     /// Rules under heads that entries named lately; bounded by [`RULES_KEPT`].
     rules_at: HashMap<Digest, Arc<Rules>>,

@@ -9,6 +9,7 @@ use super::members::Welcome;
 use super::stage::new_log;
 use super::waiting::Waiting;
 use super::{Engine, LogState, recovery};
+use crate::judgement::Judges;
 use crate::store::rows::{self, LogKind, LogRow, PendingRow, StoreRow, WorkspaceKey};
 use crate::store::seal::SealKey;
 use crate::store::tables::{LogNo, Table, key};
@@ -228,6 +229,7 @@ impl Engine {
             chain: Chain::default(),
             gate,
             rules,
+            judges: Judges::default(),
             rules_at: HashMap::new(),
             logs: BTreeMap::new(),
             log_numbers: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! Reading: objects, lists, members, status. Nothing here changes anything.
 
 use super::cards::competing_lives;
-use super::{Engine, ObjectKey};
+use super::{Engine, ObjectKey, strategy};
 use crate::document;
 use crate::store::Batch;
 use crate::store::StoreError;
@@ -9,6 +9,7 @@ use crate::store::rows::{self, LogKind, ObjectRow, PartRow, PendingRow};
 use crate::store::tables::{Table, key};
 use automerge::Automerge;
 use serde::Serialize;
+use std::sync::Arc;
 use syncd_evidence::Finding;
 use syncd_schema::cbor::CborError;
 use syncd_schema::operation::EntryState;
@@ -211,7 +212,10 @@ impl Engine {
     /// An object of which entries wait and nothing was admitted yet.
     fn unborn(&self, object: &ObjectId) -> Result<Option<ObjectView>, StoreError> {
         let Some(((no, seq), row)) = self.pending.of_object(object).next() else { return Ok(None) };
-        let state = if row.asks.is_some() { ObjectState::Held } else { ObjectState::Blocked };
+        let state = match row.asks {
+            Some(_) => ObjectState::Held,
+            None => strategy::waiting_state(self.pending.of_object(object).map(|(_, row)| row)),
+        };
         let subject = self.record_at(*no, *seq)?.and_then(|record| record.entry.subject);
         Ok(subject.map(|subject| ObjectView {
             object: object.clone(),
@@ -225,7 +229,11 @@ impl Engine {
 
     /// The value at given heads is what automerge computes; this is the current one.
     fn value_of(&mut self, row: &ObjectRow) -> Result<serde_json::Value, StoreError> {
-        self.with_document(row, document::read)
+        let rules = Arc::clone(&self.rules);
+        match rules.governance.manifests.get(&row.collection) {
+            Some(manifest) => self.with_document(row, |doc| document::read_with(doc, manifest)),
+            None => self.with_document(row, document::read),
+        }
     }
 
     /// A text or value inside an object, without reading the rest.
@@ -275,7 +283,7 @@ impl Engine {
         } else if self.pending.of_object(&first.object).any(|(_, row)| row.asks.is_some()) {
             ObjectState::Held
         } else if self.pending.of_object(&first.object).any(|(_, row)| blocks(row)) {
-            ObjectState::Blocked
+            strategy::waiting_state(self.pending.of_object(&first.object).map(|(_, row)| row))
         } else {
             ObjectState::Clean
         }

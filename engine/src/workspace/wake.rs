@@ -4,7 +4,7 @@
 use super::admit::{Arrival, Candidate, Judged, Ledgered};
 use super::stage::Stage;
 use super::waiting::Standing;
-use super::{Engine, LogState};
+use super::{Engine, LogState, strategy};
 use crate::document;
 use crate::log::LogRecord;
 use crate::store::StoreError;
@@ -19,9 +19,14 @@ impl Engine {
     pub(super) fn admit_woken(&mut self, stage: &mut Stage) -> Result<(), StoreError> {
         let born = stage.objects.values().filter(|staged| staged.is_new);
         let born: Vec<Digest> = born.map(|staged| Digest(staged.row.incarnation.0)).collect();
+        self.wake(stage, born)
+    }
+
+    /// Asks again about what waited for one of these.
+    pub(super) fn wake(&mut self, stage: &mut Stage, digests: Vec<Digest>) -> Result<(), StoreError> {
         let mut done = Ledgered::default();
         let mut arrivals = Vec::new();
-        for at in self.pending.woken_by(&born, &[]) {
+        for at in self.pending.woken_by(&digests, &[]) {
             let Some(session) = self.pending.get(&at).map(|row| row.session) else { continue };
             arrivals.extend(self.stored_arrival(stage, at, session, &mut done)?);
         }
@@ -69,13 +74,15 @@ impl Engine {
                 None => self.pending.get(&(no, seq)),
             };
             let Some(row) = row.filter(|row| row.state == EntryState::Held) else { continue };
+            let needs = strategy::needs(row);
             let changes_here = row.object.as_ref().is_none_or(|key| {
-                stage.objects.get(key).is_some_and(|staged| {
-                    row.missing.iter().all(|hash| document::holds(&staged.document, hash))
-                })
+                stage
+                    .objects
+                    .get(key)
+                    .is_some_and(|staged| needs.iter().all(|hash| document::holds(&staged.document, hash)))
             });
             let chain = stage.chain.as_ref().unwrap_or(&self.chain);
-            let governance_here = !row.missing.is_empty() && chain.holds(&row.missing);
+            let governance_here = !row.missing.is_empty() && chain.holds(needs);
             let required_here = !row.requires.is_empty()
                 && row.requires.iter().any(|operation| done.admitted.contains(operation));
             let waits_for_change = !row.missing.is_empty() && changes_here && row.object.is_some();

@@ -60,6 +60,7 @@ fn the_document_names_every_limit_and_its_value() {
         SCHEMA_PARTS,
         SCHEMA_STEPS,
         SCHEMA_DEPTH,
+        SCHEMA_PATTERNS,
         PATTERN_BYTES,
         VIOLATIONS,
         VIOLATION_BYTES,

@@ -28,6 +28,8 @@ pub(crate) struct Ask {
     pub(crate) dangerous: bool,
     pub(crate) weakens: bool,
     pub(crate) argued: bool,
+    pub(crate) replaces: bool,
+    pub(crate) authority: bool,
 }
 
 impl Default for Ask {
@@ -50,6 +52,8 @@ impl Default for Ask {
             dangerous: false,
             weakens: false,
             argued: false,
+            replaces: false,
+            authority: true,
         }
     }
 }
@@ -74,6 +78,8 @@ impl Ask {
             touches_dangerous: self.dangerous,
             weakens: self.weakens,
             argued: self.argued,
+            replaces: self.replaces,
+            has_authority: self.authority,
         }
     }
 }

@@ -1,0 +1,108 @@
+//! Collections and their manifests on the command line, with the daemon running and not.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::Device;
+use serde_json::{Value, json};
+
+/// Runs a test on a device without a daemon, then on another with one.
+fn both_ways(test: impl Fn(&Device)) {
+    let down = Device::new();
+    down.run(&["init"]).ok();
+    test(&down);
+    let up = Device::new();
+    let daemon = up.up();
+    test(&up);
+    assert_eq!(daemon.stop(), 0);
+}
+
+fn manifest(device: &Device, manifest: &Value) -> String {
+    device.file("manifest.json", manifest.to_string()).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_collection_is_described_shown_and_listed() {
+    both_ways(|ada| {
+        ada.run(&["put", "notes", "--id", "n1", r#"{"free":"form"}"#]).ok();
+        assert_eq!(ada.run(&["schema", "show", "notes"]).ok()["mergeStrategy"], "crdt");
+        let docs = json!({
+            "collection": "docs", "policyClass": "high", "fields": {"/top": "max"}, "later": {"kept": true},
+            "schema": {"required": ["title"], "properties": {"title": {"type": "string"}}},
+            "invariants": [{"name": "budget", "cedar": "context.value.spent <= context.value.budget"}],
+        });
+        let file = manifest(ada, &docs);
+        let set = ada.run(&["schema", "set", &file, "--idempotency-key", "k1"]).ok();
+        assert_eq!((&set["collection"], &set["status"]), (&json!("docs"), &json!("completed")));
+        let again = ada.run(&["schema", "set", &file, "--idempotency-key", "k1"]).ok();
+        assert_eq!((&again["operation"], &again["repeated"]), (&set["operation"], &json!(true)));
+        let shown = ada.run(&["schema", "show", "docs"]).ok();
+        for key in ["policyClass", "schema", "invariants", "later", "fields"] {
+            assert_eq!(shown[key], docs[key], "{key}");
+        }
+        let rows = ada.run(&["schema", "list"]).ok();
+        let row = |name: &str| rows.as_array().unwrap().iter().find(|row| row["collection"] == name).unwrap();
+        assert_eq!((&row("docs")["onConflict"], &row("docs")["declared"]), (&json!("hold"), &json!(true)));
+        assert_eq!((&row("notes")["objects"], &row("notes")["declared"]), (&json!(1), &json!(false)));
+        assert_eq!(row("vault")["mergeStrategy"], "never_merge");
+        for args in [&["schema", "list"][..], &["schema", "show", "docs"]] {
+            let ran = ada.plain(args);
+            assert!(ran.code == 0 && ran.out.contains("docs") && ran.out.contains("high"), "{ran:?}");
+        }
+        assert!(ada.plain(&["schema", "set", &file]).out.starts_with("docs  completed\noperation "));
+    });
+}
+
+#[test]
+fn a_value_that_does_not_fit_is_refused_with_rule_place_and_reason() {
+    both_ways(|ada| {
+        let file = manifest(
+            ada,
+            &json!({
+                "collection": "docs", "schema": {"properties": {"n": {"type": "integer"}}},
+                "invariants": [{"name": "few", "cedar": "context.value.n < 10"}],
+            }),
+        );
+        ada.run(&["schema", "set", &file]).ok();
+        ada.run(&["put", "docs", "--id", "d1", r#"{"n":1}"#]).ok();
+        let error = ada.run(&["put", "docs", r#"{"n":"x"}"#]).fails(1, "invalid_value");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("schema, at /n: \"x\" is not of type"), "{message}");
+        let error = ada.run(&["edit", "d1", "--merge-patch", r#"{"n":10}"#]).fails(1, "invalid_value");
+        assert!(error["message"].as_str().unwrap().contains("invariant \"few\""), "{error}");
+        assert_eq!(ada.run(&["get", "d1"]).ok()["value"], json!({"n": 1}));
+    });
+}
+
+#[test]
+fn a_manifest_that_cannot_be_set_says_why() {
+    both_ways(|ada| {
+        ada.run(&["put", "notes", "--id", "n1", "{}"]).ok();
+        for (members, exit, code) in [
+            (json!({"collection": "notes", "mergeStrategy": "never_merge"}), 1, "invalid_manifest"),
+            (json!({"collection": "notes", "mergeStrategy": "guess"}), 1, "invalid_manifest"),
+            (json!({"collection": "notes", "fields": {"title": "max"}}), 1, "invalid_manifest"),
+            (
+                json!({"collection": "notes", "schema": {"$ref": "https://example.org/x"}}),
+                1,
+                "invalid_manifest",
+            ),
+            (json!({"mergeStrategy": "crdt"}), 1, "invalid_manifest"),
+            (json!([1]), 1, "invalid_manifest"),
+        ] {
+            let file = manifest(ada, &members);
+            ada.run(&["schema", "set", &file]).fails(exit, code);
+        }
+        let file = ada.file("broken.json", "{").to_str().unwrap().to_owned();
+        ada.run(&["schema", "set", &file]).fails(2, "usage");
+        ada.run(&["schema", "set", "missing.json"]).fails(1, "file");
+        ada.run(&["schema", "show", "no tes"]).fails(2, "usage");
+        let file = manifest(ada, &json!({"collection": "log", "mergeStrategy": "append_only"}));
+        ada.run(&["--actor", "agent:x", "schema", "set", &file]).fails(3, "refused");
+        ada.run(&["schema", "set", &file]).ok();
+        ada.run(&["put", "log", "--id", "l1", r#"{"a":1}"#]).ok();
+        ada.run(&["edit", "l1", "--merge-patch", r#"{"a":2}"#]).fails(3, "refused");
+        ada.run(&["delete", "l1"]).fails(3, "refused");
+    });
+}
