@@ -16,6 +16,7 @@
 //! |---|---|
 //! | [`document`] | JSON and Automerge: births, edits, values |
 //! | [`guard`] | foreign changes, before Automerge sees them |
+//! | [`review`] | texts merged by lines, as git does |
 //! | [`log`] | packed runs of entries |
 //! | [`store`] | redb, sealed values, rows |
 //! | [`workspace`] | the engine itself |
@@ -30,6 +31,7 @@ pub mod document;
 pub mod guard;
 pub mod ledger;
 pub mod log;
+pub mod review;
 pub mod session;
 pub mod shared;
 pub mod store;
