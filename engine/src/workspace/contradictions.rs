@@ -34,7 +34,7 @@ impl Engine {
         }
         let before = self.stored_contradictions(&staged.row)?;
         let admitted: Vec<Digest> = staged.admitted.iter().map(AdmittedChange::hash).collect();
-        let after = match conflict::update(&staged.document, &before, &admitted) {
+        let after = match conflict::update(&staged.document, &before, &admitted, &|_| false) {
             Ok(after) => after,
             Err(wide) => return self.find(stage, not_compared(staged, &wide.to_string(), stage.now)),
         };
@@ -78,7 +78,7 @@ impl Engine {
             return Ok(self.store.get(Table::Conflicts, &row_key(row))?.is_none());
         }
         let all: Vec<Digest> = doc.get_changes_meta(&[]).iter().map(|change| Digest(change.hash.0)).collect();
-        let Ok(found) = conflict::update(doc, &BTreeSet::new(), &all) else { return Ok(true) };
+        let Ok(found) = conflict::update(doc, &BTreeSet::new(), &all, &|_| false) else { return Ok(true) };
         Ok(found.len() == row.conflicts as usize && self.stored_contradictions(row)? == found)
     }
 
