@@ -71,8 +71,7 @@ pub fn merge_all<'t>(base: &'t str, versions: &[&'t str]) -> Merged<'t> {
     let mut sides: Vec<Version<'t>> = versions.iter().map(|text| Version::new(base, text)).collect();
     let mut parts = Vec::new();
     let mut line = 0;
-    loop {
-        let Some(start) = sides.iter().filter_map(Version::next_start).min() else { break };
+    while let Some(start) = sides.iter().filter_map(Version::next_start).min() {
         parts.push(Part::Clean(lines.get(&(line..start))));
         let mut end = start;
         // Each hunk that the region reaches may make it longer.
