@@ -2,10 +2,9 @@
 //!
 //! A pure function of strings. Hunks of the sides against the common base that overlap *or touch* belong together;
 //! where one side alone changed something, or all that did came to the same, its version is taken, and everything else
-//! is a choice for somebody. The difference is Myers' by lines, with sliding and without the indent heuristic, like the
-//! splices that `document::text` writes.
+//! is a choice for somebody. The difference is the one by lines from which the splices of a whole new text are made.
 
-use imara_diff::{Algorithm, Diff, InternedInput};
+use crate::document::hunks::{Hunk, hunks};
 use std::ops::Range;
 
 /// A stretch of merged text.
@@ -94,19 +93,10 @@ pub fn merge_all<'t>(base: &'t str, versions: &[&'t str]) -> Merged<'t> {
     Merged { parts }
 }
 
-/// The hunks of a difference by lines: which of the old became which of the new.
-fn hunks(old: &str, new: &str) -> Vec<(Range<usize>, Range<usize>)> {
-    let input = InternedInput::new(old, new);
-    let mut diff = Diff::compute(Algorithm::Myers, &input);
-    diff.postprocess_no_heuristic(&input);
-    let range = |range: Range<u32>| range.start as usize..range.end as usize;
-    diff.hunks().map(|hunk| (range(hunk.before), range(hunk.after))).collect()
-}
-
 /// One side, walked from hunk to hunk.
 struct Version<'t> {
     lines: Lines<'t>,
-    hunks: Vec<(Range<usize>, Range<usize>)>,
+    hunks: Vec<Hunk>,
     /// The first hunk of the region at hand, and the first after it.
     from: usize,
     next: usize,
@@ -137,7 +127,7 @@ impl<'t> Version<'t> {
 
     /// Its version of a region of the base: lines outside of hunks are those of the base, only elsewhere.
     fn version(&self, region: &Range<usize>) -> &'t str {
-        let shift = |hunk: Option<&(Range<usize>, Range<usize>)>, line: usize| match hunk {
+        let shift = |hunk: Option<&Hunk>, line: usize| match hunk {
             Some((before, after)) => (line + after.end).saturating_sub(before.end),
             None => line,
         };

@@ -8,8 +8,10 @@
 pub mod birth;
 pub mod edit;
 mod error;
+pub(crate) mod hunks;
 pub mod json;
 mod merge;
+mod myers;
 mod node;
 mod patch;
 pub mod pointer;
