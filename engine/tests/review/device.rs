@@ -9,6 +9,9 @@ use syncd_engine::document;
 use syncd_schema::Digest;
 use syncd_schema::manifest::Manifest;
 
+/// Characters that are written at once, about.
+const PIECE: usize = 40_000;
+
 #[derive(Clone)]
 pub struct Device {
     pub doc: Automerge,
@@ -24,7 +27,15 @@ impl Device {
         let born =
             document::birth(&"it".parse().unwrap(), &"notes".parse().unwrap(), &json!({"t": ""}), &manifest);
         let mut first = Self { doc: born.unwrap().doc, open: BTreeSet::new(), actor: [99; 16], by_lines };
+        // A piece at a time: a change holds only so many operations.
         first.set("x");
+        let mut text = String::new();
+        for line in base.split_inclusive('\n') {
+            text.push_str(line);
+            if text.len() % PIECE < line.len() {
+                first.set(&text);
+            }
+        }
         first.set(base);
         let with = |n: u8| Self { actor: [n + 1; 16], ..first.clone() };
         (0..count).map(with).collect()
