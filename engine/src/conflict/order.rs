@@ -5,7 +5,7 @@
 //! everything that was there, the greater name first. Characters are asked for by whom they can be seen.
 
 use super::{Action, Key, OpName, Operation, Window};
-use automerge::{Automerge, ReadDoc, ScalarValue, ScalarValueRef, ValueRef};
+use automerge::{Automerge, ObjId, ReadDoc, ScalarValue, ScalarValueRef, ValueRef};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -68,7 +68,9 @@ impl<'w> Order<'w> {
                 typed.entry(anchor(after)?).or_default().push(*index);
             }
         }
-        let places = order.put_in(typed);
+        let mut referred: Vec<usize> = before.values().copied().collect();
+        referred.sort_unstable();
+        let places = order.put_in(typed, &referred);
         for (index, operation) in &operations {
             let Key::Element(element) = &operation.slot.key else { continue };
             let place = *places.get(&anchor(&Key::Element(element.clone()))?)?;
@@ -105,9 +107,14 @@ impl<'w> Order<'w> {
             })
             .filter(|name| !made.contains_key(name))
             .collect();
+        // Most elements are referred to by nobody, and their numbers alone say so.
+        let numbers: HashSet<u64> = referred.iter().map(|name| name.counter).collect();
         let mut places = HashMap::with_capacity(referred.len());
         for (place, item) in doc.list_range_at(text.object(), .., self.window.base()).enumerate() {
-            if let Some(name) = OpName::of_object(&item.id()).filter(|name| referred.contains(name)) {
+            let id = item.id();
+            if matches!(&id, ObjId::Id(number, ..) if numbers.contains(number))
+                && let Some(name) = OpName::of_object(&id).filter(|name| referred.contains(name))
+            {
                 places.insert(name, place);
             }
             let start = self.text.len();
@@ -119,42 +126,62 @@ impl<'w> Order<'w> {
         places
     }
 
-    /// Puts what was typed among what was there; where everything stands then.
-    fn put_in(&mut self, mut typed: HashMap<Anchor, Vec<usize>>) -> HashMap<Anchor, usize> {
+    /// Puts what was typed among what was there; where all that is referred to stands then.
+    fn put_in(
+        &mut self,
+        mut typed: HashMap<Anchor, Vec<usize>>,
+        referred: &[usize],
+    ) -> HashMap<Anchor, usize> {
         let name = |index: &usize| self.window.operations().get(*index).map(|operation| &operation.name);
         for after in typed.values_mut() {
             // The last is taken first.
             after.sort_unstable_by(|one, other| name(one).cmp(&name(other)));
         }
-        let before = std::mem::take(&mut self.elements);
-        let old = std::mem::take(&mut self.text);
+        let (before, old) = (std::mem::take(&mut self.elements), std::mem::take(&mut self.text));
+        let mut before = before.into_iter();
+        let (mut taken, mut read) = (0, 0);
         let mut places = HashMap::new();
-        let ends: Vec<usize> =
-            before.iter().skip(1).map(|element| element.start).chain([old.len()]).collect();
-        let mut there = before.into_iter().zip(ends).enumerate();
-        let mut stack: Vec<usize> = typed.remove(&Anchor::Head).unwrap_or_default();
-        loop {
-            while let Some(index) = stack.pop() {
-                places.insert(Anchor::Typed(index), self.elements.len());
-                self.elements.push(Element {
-                    start: self.text.len(),
-                    made: Some(index),
-                    deleted: Vec::new(),
-                });
-                let action = self.window.operations().get(index).map(|operation| &operation.action);
-                if let Some(Action::Put(ScalarValue::Str(text))) = action {
-                    self.text.push_str(text);
-                }
-                stack.extend(typed.remove(&Anchor::Typed(index)).into_iter().flatten());
-            }
-            let Some((place, (element, end))) = there.next() else { break };
-            places.insert(Anchor::Before(place), self.elements.len());
-            let text = old.get(element.start..end).unwrap_or_default();
-            self.elements.push(Element { start: self.text.len(), ..element });
-            self.text.push_str(text);
-            stack = typed.remove(&Anchor::Before(place)).unwrap_or_default();
+        self.put_after(&Anchor::Head, &mut typed, &mut places);
+        for place in referred {
+            // All up to the one that is referred to.
+            let shift = self.text.len();
+            self.elements.extend(
+                before
+                    .by_ref()
+                    .take(place + 1 - taken)
+                    .map(|element| Element { start: element.start + shift - read, ..element }),
+            );
+            taken = place + 1;
+            let end = before.as_slice().first().map_or(old.len(), |next| next.start);
+            self.text.push_str(old.get(read..end).unwrap_or_default());
+            read = end;
+            places.insert(Anchor::Before(*place), self.elements.len() - 1);
+            self.put_after(&Anchor::Before(*place), &mut typed, &mut places);
         }
+        let shift = self.text.len();
+        self.elements
+            .extend(before.map(|element| Element { start: element.start + shift - read, ..element }));
+        self.text.push_str(old.get(read..).unwrap_or_default());
         places
+    }
+
+    /// Puts what was typed after something, and what was typed after that.
+    fn put_after(
+        &mut self,
+        anchor: &Anchor,
+        typed: &mut HashMap<Anchor, Vec<usize>>,
+        places: &mut HashMap<Anchor, usize>,
+    ) {
+        let mut stack = typed.remove(anchor).unwrap_or_default();
+        while let Some(index) = stack.pop() {
+            places.insert(Anchor::Typed(index), self.elements.len());
+            self.elements.push(Element { start: self.text.len(), made: Some(index), deleted: Vec::new() });
+            let action = self.window.operations().get(index).map(|operation| &operation.action);
+            if let Some(Action::Put(ScalarValue::Str(text))) = action {
+                self.text.push_str(text);
+            }
+            stack.extend(typed.remove(&Anchor::Typed(index)).into_iter().flatten());
+        }
     }
 
     pub(super) const fn window(&self) -> &'w Window {

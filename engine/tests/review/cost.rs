@@ -51,3 +51,31 @@ fn many_changes() {
     meet(3_000, 1_000);
     meet(3_000, 10_000);
 }
+
+/// Two who type at their own places and hear of each other always a little late, so that there is no moment at which
+/// both knew everything.
+#[test]
+#[ignore = "figures; run with --release"]
+fn a_session_that_never_rests() {
+    let base: String = (0..400).map(|n| format!("a line of a text, number {n}\n")).collect();
+    let mut devices = Device::all(&base, 2, true);
+    let mut sent = [devices[0].clone(), devices[1].clone()];
+    let mut slowest = std::time::Duration::ZERO;
+    let start = Instant::now();
+    for round in 0..600 {
+        for one in 0..2 {
+            let text = devices[one].text();
+            let at = text.find(["number 40\n", "number 300\n"][one]).unwrap();
+            let pos = text[..at].chars().count();
+            let edit = Edit::Splice { path: "/t".to_owned(), pos, del: 0, text: "z".to_owned() };
+            devices[one].edit(&edit);
+            let start = Instant::now();
+            let other = sent[1 - one].clone();
+            devices[one].receive(&other);
+            slowest = slowest.max(start.elapsed());
+        }
+        sent = [devices[0].clone(), devices[1].clone()];
+        assert_eq!(devices[0].cards().len() + devices[1].cards().len(), 0, "round {round}");
+    }
+    println!("600 rounds without rest: {:.1?} in all, the slowest exchange {slowest:.1?}", start.elapsed());
+}
