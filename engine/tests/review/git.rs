@@ -59,20 +59,22 @@ impl Count {
 
 /// The text in which two devices end, each in turn the first to hear of the other; none if there is a card.
 pub fn play(base: &str, ours: &str, theirs: &str) -> Option<String> {
-    let one = meet(base, ours, theirs);
-    assert_eq!(one, meet(base, theirs, ours), "whoever the devices are");
+    let (one, device) = meet(base, ours, theirs);
+    assert_eq!(device.open, device.anew(), "who comes later finds the same");
+    assert_eq!(one, meet(base, theirs, ours).0, "whoever the devices are");
     one
 }
 
-fn meet(base: &str, ours: &str, theirs: &str) -> Option<String> {
+/// The text, and a device that has heard of both sides.
+fn meet(base: &str, ours: &str, theirs: &str) -> (Option<String>, Device) {
     let mut devices = Device::all(base, 2, true);
     devices[0].set(ours);
     devices[1].set(theirs);
     sync_all(&mut devices);
     assert_eq!(devices[0].open, devices[1].open, "both find the same");
-    assert_eq!(devices[0].open, devices[0].anew(), "and so does who comes later");
-    if !devices[0].cards().is_empty() {
-        return None;
+    let heard = devices[0].clone();
+    if !heard.cards().is_empty() {
+        return (None, heard);
     }
     // Both may do it before they hear of each other.
     let removed = [0, 1].map(|n| devices[n].remove_doubled());
@@ -81,7 +83,7 @@ fn meet(base: &str, ours: &str, theirs: &str) -> Option<String> {
     sync_all(&mut devices);
     assert_eq!(devices[0].open.len(), 0, "nothing is left to do");
     assert_eq!(devices[0].text(), devices[1].text());
-    Some(devices[0].text())
+    (Some(devices[0].text()), heard)
 }
 
 #[test]
