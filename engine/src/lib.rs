@@ -16,6 +16,7 @@
 //! |---|---|
 //! | [`document`] | JSON and Automerge: births, edits, values |
 //! | [`guard`] | foreign changes, before Automerge sees them |
+//! | [`review`] | texts merged by lines, as git does |
 //! | [`log`] | packed runs of entries |
 //! | [`judgement`] | what manifests ask of merged values |
 //! | [`store`] | redb, sealed values, rows |
@@ -32,6 +33,7 @@ pub mod guard;
 pub mod judgement;
 pub mod ledger;
 pub mod log;
+pub mod review;
 pub mod session;
 pub mod shared;
 pub mod store;

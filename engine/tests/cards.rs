@@ -439,3 +439,84 @@ fn what_only_says_that_it_is_a_resolution_settles_nothing() {
     assert_eq!(view(&mut ada).value.get("other"), None);
     assert!(ada.findings().unwrap().iter().any(|finding| finding.text.contains("no resolution")));
 }
+
+fn set_text(engine: &mut Engine, text: &str, n: u64) {
+    let edit = Edit::SetText { path: "/text".to_owned(), text: text.to_owned() };
+    let intent = Intent::Edit { object: "n1".parse().unwrap(), base: None, edit };
+    write(engine, intent, at(n)).expect("written");
+}
+
+#[test]
+fn of_a_text_one_side_is_kept_and_what_was_written_elsewhere_stays() {
+    for rule in ["text", "text_review"] {
+        for choice in [Choice::Local, Choice::Remote] {
+            let (mut ada, mut bob) = apart(json!({"text": "draft"}));
+            let manifest = json!({"collection": "notes", "fields": {"/text": rule}}).to_string().into_bytes();
+            write(&mut ada, Intent::Govern(EntryKind::MANIFEST, manifest), at(3)).expect("governed");
+            set_text(&mut ada, "# offer\nprice is 100 dollars\nthe rest\nof it\nlong\nago\n", 5);
+            sync(&mut bob, &mut ada, at(6));
+            set_text(&mut ada, "# offer\nprice is 250 dollars\nthe rest\nof it\nlong\nago\nA\n", 10);
+            set_text(&mut bob, "# Offer\nprice is 300 dollars\nthe rest\nof it\nlong\nago\n", 11);
+            let cards = meet(&mut ada, &mut bob);
+            assert_eq!(cards.len(), 1, "{rule}");
+            let shown = card(&mut bob, cards[0]);
+            assert_eq!((shown.summary.path.as_str(), shown.values.len()), ("/text", 2));
+            resolve(&mut bob, answer(cards[0], choice), 20);
+            assert_eq!(meet(&mut ada, &mut bob), [], "{rule} {choice:?}");
+            let (price, head) = if choice == Choice::Local { (300, "# Offer") } else { (250, "# offer") };
+            // The first two lines were rewritten together and belong to one question.
+            let expected = format!("{head}\nprice is {price} dollars\nthe rest\nof it\nlong\nago\nA\n");
+            assert_eq!(view(&mut ada).value["text"], expected, "{rule} {choice:?}");
+        }
+    }
+}
+
+#[test]
+fn two_questions_about_one_text_are_answered_one_by_one() {
+    let (mut ada, mut bob) = apart(json!({"text": "draft"}));
+    let lines = |a: u32, b: u32| format!("price {a}\n{}weight {b}\n", "between\n".repeat(9));
+    set_text(&mut ada, &lines(100, 100), 5);
+    sync(&mut bob, &mut ada, at(6));
+    set_text(&mut ada, &lines(250, 251), 10);
+    set_text(&mut bob, &lines(300, 301), 11);
+    let cards = meet(&mut ada, &mut bob);
+    assert_eq!(cards.len(), 2);
+    resolve(&mut bob, answer(cards[0], Choice::Local), 20);
+    assert_eq!(meet(&mut ada, &mut bob), [cards[1]], "the other question is still asked");
+    resolve(&mut bob, answer(cards[1], Choice::Remote), 30);
+    assert_eq!(meet(&mut ada, &mut bob), []);
+    let text = view(&mut ada).value["text"].as_str().unwrap().to_owned();
+    assert!(text == lines(300, 251) || text == lines(250, 301), "{text}");
+}
+
+#[test]
+fn an_edit_that_several_devices_make_alike_stands_there_once() {
+    for rule in ["text", "text_review"] {
+        let (mut ada, mut bob) = apart(json!({"text": "draft"}));
+        let (mut eve, _) = member(&mut ada, 3, Role::Member);
+        let manifest = json!({"collection": "notes", "fields": {"/text": rule}}).to_string().into_bytes();
+        write(&mut ada, Intent::Govern(EntryKind::MANIFEST, manifest), at(3)).expect("governed");
+        set_text(&mut ada, "version 1.2\nend\n", 4);
+        for engine in [&mut bob, &mut eve] {
+            sync(engine, &mut ada, at(5));
+            sync(engine, &mut ada, at(6));
+        }
+        for (n, engine) in [&mut ada, &mut bob, &mut eve].into_iter().enumerate() {
+            set_text(engine, "version 1.3\nend\n", 10 + n as u64);
+        }
+        for n in 0..3 {
+            sync(&mut bob, &mut ada, at(20 + n));
+            sync(&mut eve, &mut bob, at(30 + n));
+            sync(&mut ada, &mut eve, at(40 + n));
+        }
+        for engine in [&mut ada, &mut bob, &mut eve] {
+            assert_eq!(view(engine).value["text"], "version 1.3\nend\n", "{rule}");
+            assert_eq!(open(engine), []);
+        }
+        // At rest: nobody goes on taking copies out.
+        let before = ada.frontier();
+        sync(&mut eve, &mut ada, at(60));
+        assert_eq!(before, ada.frontier());
+        meet(&mut ada, &mut bob);
+    }
+}

@@ -31,20 +31,20 @@ fn row(bundles: &BTreeMap<Digest, String>, ask: &Ask) -> String {
 fn what_each_role_may_do_under_the_default_bundle() {
     let table = [
         // object, governance, operations: enqueue replay reconcile detect resolve repair tombstone checkpoint
-        (Some(Role::Owner), "user:ada", "aaaaaaaaaaaaaaaa"),
-        (Some(Role::Admin), "user:ada", "aaaaaaaaaaaaaaaa"),
-        (Some(Role::Member), "user:ada", "aaa.....aaaaaaaa"),
-        (Some(Role::Agent), "user:ada", "aa......aaaa...a"),
+        (Some(Role::Owner), "user:ada", "aa......aaaaa..a"),
+        (Some(Role::Admin), "user:ada", "aa......aaaaa..a"),
+        (Some(Role::Member), "user:ada", "aa......aaaaa..a"),
+        (Some(Role::Agent), "user:ada", "aa......aaaaa..a"),
         (Some(Role::Relay), "user:ada", "................"),
         (None, "user:ada", "................"),
-        (Some(Role::Owner), "agent:bot", "aa......aaaa...a"),
-        (Some(Role::Member), "agent:bot", "aa......aaaa...a"),
-        (Some(Role::Agent), "agent:bot", "aa......aaaa...a"),
+        (Some(Role::Owner), "agent:bot", "aa......aaaaa..a"),
+        (Some(Role::Member), "agent:bot", "aa......aaaaa..a"),
+        (Some(Role::Agent), "agent:bot", "aa......aaaaa..a"),
         (Some(Role::Relay), "agent:bot", "................"),
-        (Some(Role::Member), "system:sourceos-syncd", "aaa.....aaaaaaaa"),
-        (Some(Role::Member), "connector:mail", "aaa.....aaaaaaaa"),
-        (Some(Role::Member), "worker:index", "aaa.....aaaaaaaa"),
-        (Some(Role::Agent), "system:sourceos-syncd", "aa......aaaaaaaa"),
+        (Some(Role::Member), "system:sourceos-syncd", "aa......aaaaa..a"),
+        (Some(Role::Member), "connector:mail", "aa......aaaaa..a"),
+        (Some(Role::Member), "worker:index", "aa......aaaaa..a"),
+        (Some(Role::Agent), "system:sourceos-syncd", "aa......aaaaa..a"),
         (Some(Role::Relay), "system:sourceos-syncd", "................"),
     ];
     for (role, actor, expected) in table {
@@ -74,13 +74,13 @@ fn an_agents_edit_without_a_good_base_is_a_proposal() {
 fn a_permissive_bundle_does_not_weaken_the_floor() {
     let everything = bundles(&[EVERYTHING]);
     let table = [
-        (Some(Role::Owner), None, false, "aaaaaaaaaaaaaaaa"),
-        (Some(Role::Owner), Some(Role::Owner), true, "aaaaaaaaaaaaaaaa"),
-        (Some(Role::Admin), None, false, "aaaaaaaaaaaaaaaa"),
-        (Some(Role::Admin), Some(Role::Owner), false, "aaa..aaaaaaaaaaa"),
+        (Some(Role::Owner), None, false, "aa......aaaaa..a"),
+        (Some(Role::Owner), Some(Role::Owner), true, "aa......aaaaa..a"),
+        (Some(Role::Admin), None, false, "aa......aaaaa..a"),
+        (Some(Role::Admin), Some(Role::Owner), false, "aa......aaaaa..a"),
         (Some(Role::Admin), None, true, "................"),
-        (Some(Role::Member), None, false, "aaa.....aaaaaaaa"),
-        (Some(Role::Agent), None, false, "aaa.....aaaaaaaa"),
+        (Some(Role::Member), None, false, "aa......aaaaa..a"),
+        (Some(Role::Agent), None, false, "aa......aaaaa..a"),
         (Some(Role::Relay), None, false, "................"),
         (None, None, false, "................"),
     ];

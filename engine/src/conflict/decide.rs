@@ -2,7 +2,7 @@
 
 use super::sides::item;
 use super::{
-    Alternative, Choice, Conflict, Keep, Key, Kind, OpName, Question, Settlement, describe, resolution,
+    Alternative, Choice, Conflict, Keep, Key, Kind, OpName, Question, Settlement, describe, kept, resolution,
 };
 use crate::document::node::{Node, Planner};
 use crate::document::writer::{Spot, Writer};
@@ -50,7 +50,7 @@ pub fn decide(
     manifest: &Manifest,
 ) -> Result<EncodedChange, EditError> {
     let changes: BTreeSet<Digest> = conflict.sides.iter().map(|side| side.change).collect();
-    let question = Question::Place(resolution::place_name(&conflict.place));
+    let question = Question::Place(resolution::question_of(conflict));
     write(doc, &changes, (card, choice, question), manifest, |writer, fork| {
         answer_at(writer, fork, conflict, answer)
     })
@@ -118,7 +118,10 @@ fn answer_at(
         let spot = writer.spot(&path)?;
         return match answer {
             Answer::Value(value) => writer.set(&spot, &path, value),
-            Answer::Keep(side) => writer.set(&spot, &path, &side.value),
+            Answer::Keep(side) => {
+                let text = kept::text(doc, conflict, &side.changes).ok_or(EditError::Lost)?;
+                writer.set(&spot, &path, &Value::String(text))
+            }
         };
     }
     let (spot, is_there) = spot(doc, conflict, &path)?;

@@ -8,7 +8,10 @@
 //!   the cost follows what changed and what is concurrent with it, not the document.
 //! - `slots`: several last writes on one key or list item: put and put, put and delete, two containers made at once.
 //! - `kills`: work inside a container, or on a counter, that somebody else deleted or replaced meanwhile.
-//! - `texts`: stretches of text that two sides rewrote.
+//! - `texts`: stretches of text that two sides rewrote, in texts that people write in together.
+//! - `lines`: lines of text that two sides changed, in texts that are reviewed. It stands on `order`, the characters in
+//!   their order, `runs`, the lines of work on them, and `hunks`, what each of two versions changed.
+//! - `doubled`: what several typed alike, so that it stands there several times.
 //! - `resolution`: changes that decide about one of these, and are known by what they say.
 //! - `sides` and `decide`: what there is to choose from, and the change that a choice is.
 //!
@@ -21,9 +24,16 @@
 
 mod decide;
 mod describe;
+mod doubled;
+mod hunks;
+mod joined;
+mod kept;
 mod kills;
+mod lines;
 mod operation;
+mod order;
 mod resolution;
+mod runs;
 mod sides;
 mod slots;
 mod texts;
@@ -32,10 +42,13 @@ mod window;
 pub(crate) use decide::write;
 pub use decide::{Answer, decide, generation, settlement_of};
 pub use describe::{pointer, steps};
+pub use doubled::{delete_elements, doubled, versions};
+pub use lines::Versions;
 use operation::{Action, Operation};
 pub use operation::{Key, OpName, Slot};
 pub use resolution::{
     Choice, DELETION_HEADS, NotAChoice, Question, Settlement, actor as pure_actor, is_pure, place_name,
+    question_of,
 };
 pub use sides::{Alternative, Keep, alternatives, shown, writes_over};
 pub use window::TooWide;
@@ -111,6 +124,11 @@ impl Conflict {
         Self { kind, place, sides: sides.into_iter().collect(), is_equal: false }
     }
 
+    /// Whether it is about a text.
+    fn is_in_text(&self, text: &OpName) -> bool {
+        self.kind == Kind::Text && self.place.object.as_ref() == Some(text)
+    }
+
     /// Whether it is what became of another: about the same place, with one of its sides.
     fn replaces(&self, old: &Self) -> bool {
         let is_side = |side: &Side| self.sides.binary_search(side).is_ok();
@@ -131,7 +149,8 @@ impl Conflict {
 /// The conflicts of a document after changes have arrived or were made: those of `before` that these leave alone, and
 /// whatever they cause. A conflict that they end, or make another of, is not among them.
 ///
-/// `doc` holds the changes. Costs what the changes are and what is concurrent with them and with the conflicts they
+/// `doc` holds the changes. `by_lines` says of a text, by the operation that made it, whether it is judged by lines and
+/// not by what was typed and deleted where. Costs what the changes are and what is concurrent with them and with the conflicts they
 /// touch; next to nothing when all of it is one line of work and nothing contradicted before.
 ///
 /// # Errors
@@ -140,12 +159,35 @@ pub fn update(
     doc: &Automerge,
     before: &BTreeSet<Conflict>,
     arrived: &[Digest],
+    by_lines: &dyn Fn(&OpName) -> bool,
 ) -> Result<BTreeSet<Conflict>, TooWide> {
     if before.is_empty() && window::is_linear(doc, arrived) {
         return Ok(BTreeSet::new());
     }
-    let mut focus: BTreeSet<Digest> = arrived.iter().copied().collect();
-    let mut window = Window::new(doc, &focus)?;
+    let focus: BTreeSet<Digest> = arrived.iter().copied().collect();
+    let window = Window::new(doc, &focus)?;
+    let texts = lines::touched(doc, &window, by_lines);
+    let (reviewed, others): (BTreeSet<Conflict>, BTreeSet<Conflict>) =
+        before.iter().cloned().partition(|conflict| {
+            conflict.kind == Kind::Text && conflict.place.object.as_ref().is_some_and(by_lines)
+        });
+    let mut after = update_others(doc, &others, focus, window, by_lines)?;
+    let stays = |conflict: &&Conflict| !texts.iter().any(|text| conflict.is_in_text(text));
+    after.extend(reviewed.iter().filter(stays).cloned());
+    if !texts.is_empty() {
+        after.extend(lines::conflicts(doc, &texts, &reviewed, arrived)?);
+    }
+    Ok(after)
+}
+
+/// All but the texts that are judged by lines.
+fn update_others(
+    doc: &Automerge,
+    before: &BTreeSet<Conflict>,
+    mut focus: BTreeSet<Digest>,
+    mut window: Window,
+    by_lines: &dyn Fn(&OpName) -> bool,
+) -> Result<BTreeSet<Conflict>, TooWide> {
     let touch = Touch::new(doc, &window);
     let mut after = before.clone();
     after.retain(|conflict| !touch.concerns(conflict));
@@ -158,7 +200,7 @@ pub fn update(
         if focus.len() > known {
             window = Window::new(doc, &focus)?;
         }
-        let found = detect(doc, &window);
+        let found = detect(doc, &window, by_lines);
         sides = found.iter().flat_map(|conflict| conflict.sides.iter().cloned()).collect();
         if window.is_closed() || sides.iter().all(|side| focus.contains(&side.change)) {
             let names: BTreeSet<&OpName> = sides.iter().map(|side| &side.operation).collect();
@@ -172,16 +214,18 @@ pub fn update(
     }
 }
 
-fn detect(doc: &Automerge, window: &Window) -> Vec<Conflict> {
+fn detect(doc: &Automerge, window: &Window, by_lines: &dyn Fn(&OpName) -> bool) -> Vec<Conflict> {
     let mut conflicts = slots::conflicts(doc, window);
     conflicts.extend(kills::conflicts(doc, window));
-    conflicts.extend(texts::conflicts(doc, window));
+    conflicts.extend(texts::conflicts(doc, window, by_lines));
+    conflicts.retain(|conflict| conflict.kind != Kind::Text || !window.is_answered(&conflict.id()));
     conflicts
 }
 
 /// What arrived, to see which conflicts it concerns.
 struct Touch<'w> {
     written: HashSet<&'w Slot>,
+    /// What was replaced, deleted or typed after.
     replaced: HashSet<&'w OpName>,
     /// Containers in which something was done, with those around them.
     worked_in: HashSet<OpName>,
@@ -199,6 +243,9 @@ impl<'w> Touch<'w> {
                 touch.written.insert(&operation.slot);
             }
             touch.replaced.extend(&operation.preds);
+            if let Some(Key::Element(after)) = operation.after.as_ref().filter(|_| !operation.goes_on()) {
+                touch.replaced.insert(after);
+            }
             if seen.insert(&operation.slot.object) {
                 touch.worked_in.extend(kills::ancestors(doc, operation.slot.object.as_ref()));
             }
@@ -211,6 +258,6 @@ impl<'w> Touch<'w> {
             |side: &Side| self.replaced.contains(&side.operation) || self.worked_in.contains(&side.operation);
         self.written.contains(&conflict.place)
             || conflict.sides.iter().any(is_hit)
-            || !self.settled.is_empty() && self.settled.contains(&place_name(&conflict.place))
+            || !self.settled.is_empty() && self.settled.contains(&question_of(conflict))
     }
 }

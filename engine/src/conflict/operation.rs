@@ -108,6 +108,13 @@ impl Operation {
         !matches!(self.action, Action::Delete)
     }
 
+    /// Whether it types right after what its author typed just before.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        let is_last = |name: &OpName| name.counter + 1 == self.name.counter && name.actor == self.name.actor;
+        matches!(&self.after, Some(Key::Element(after)) if is_last(after))
+    }
+
     /// Whether it decides what its slot holds.
     #[must_use]
     pub const fn is_write(&self) -> bool {

@@ -13,6 +13,7 @@
 //! it settles nothing.
 
 use super::operation::{Action, Key, OpName, Operation, Slot, operations};
+use super::{Conflict, Kind};
 use automerge::{Change, ScalarValue};
 use std::fmt;
 use std::str::FromStr;
@@ -140,6 +141,16 @@ impl Settlement {
 #[must_use]
 pub fn place_name(place: &Slot) -> Digest {
     domain::hash("place", &[&place.to_bytes()])
+}
+
+/// How a resolution names what a conflict is about: its place, since whatever else is done there is decided with it. In
+/// one text there may be several conflicts between the same changes, so there it is the conflict itself.
+#[must_use]
+pub fn question_of(conflict: &Conflict) -> Digest {
+    match conflict.kind {
+        Kind::Text => conflict.id(),
+        _ => place_name(&conflict.place),
+    }
 }
 
 /// Whether a change is made by the actor that follows from its content.

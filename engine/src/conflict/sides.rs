@@ -62,7 +62,7 @@ pub fn alternatives(doc: &Automerge, conflict: &Conflict) -> Vec<Alternative> {
             let kills = kills.iter().map(|(change, kill)| of_write(doc, conflict, *change, kill));
             kills.chain(work).collect()
         }
-        Kind::Text => of_text(doc, &involved),
+        Kind::Text => of_text(doc, conflict, &involved),
     }
 }
 
@@ -185,15 +185,18 @@ fn count_at(doc: &Automerge, conflict: &Conflict, heads: &[ChangeHash]) -> Optio
 }
 
 /// Lines of work on a text: changes of which one was made with knowledge of the other are one side.
-fn of_text(doc: &Automerge, involved: &[(Digest, Operation)]) -> Vec<Alternative> {
+fn of_text(doc: &Automerge, conflict: &Conflict, involved: &[(Digest, Operation)]) -> Vec<Alternative> {
     let changes: BTreeSet<Digest> = involved.iter().map(|(change, _)| *change).collect();
     let Ok(window) = Window::new(doc, &changes) else { return Vec::new() };
     let lines = window.lines(&changes);
+    let versions = super::versions(doc, conflict).ok().flatten();
     let alternatives = lines.into_iter().filter_map(|line| {
         let typed =
             involved.iter().filter(|(change, _)| line.contains(change)).filter_map(|(_, op)| typed(op));
-        let value = Value::String(typed.collect());
         let change = *line.last()?;
+        let lines = versions.iter().flat_map(|versions| &versions.sides);
+        let mut lines = lines.filter(|(last, _)| line.contains(last)).map(|(_, text)| text.clone());
+        let value = Value::String(lines.next().unwrap_or_else(|| typed.collect()));
         Some(Alternative { change, changes: line.clone(), value, keep: Keep::Text(line), is_shown: false })
     });
     alternatives.collect()

@@ -3,7 +3,7 @@
 use super::Side;
 use super::operation::{Operation, Slot, operations};
 use super::resolution::{Question, Settlement, place_name};
-use automerge::{Automerge, Change, ChangeHash};
+use automerge::{Automerge, Change, ChangeHash, ChangeMetadata};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use syncd_schema::Digest;
 
@@ -37,7 +37,8 @@ pub struct TooWide {
 pub struct Window {
     changes: Vec<Known>,
     operations: Vec<Operation>,
-    is_closed: bool,
+    /// What all that builds on something outside builds on, if that is the same for all.
+    base: Option<Vec<ChangeHash>>,
     /// Places that resolutions among the changes are about, and which changes these are.
     settled: HashMap<Digest, Vec<usize>>,
 }
@@ -61,7 +62,7 @@ impl Window {
         let known = clocks(&changes, &arrived)?;
         let operations =
             changes.iter().enumerate().flat_map(|(index, change)| operations(change, index)).collect();
-        let is_closed = is_closed(&changes);
+        let base = base(&changes);
         let mut settled: HashMap<Digest, Vec<usize>> = HashMap::new();
         for (index, change) in changes.iter().enumerate() {
             if let Some(Question::Place(place)) =
@@ -70,7 +71,12 @@ impl Window {
                 settled.entry(place).or_default().push(index);
             }
         }
-        Ok(Self { changes: known, operations, is_closed, settled })
+        Ok(Self { changes: known, operations, base, settled })
+    }
+
+    /// Whether somebody has answered this question.
+    pub(super) fn is_answered(&self, question: &Digest) -> bool {
+        self.settled.contains_key(question)
     }
 
     /// Places that resolutions which arrived are about.
@@ -98,10 +104,48 @@ impl Window {
         })
     }
 
+    /// The smallest window with these changes of which nothing is concurrent with anything outside.
+    ///
+    /// # Errors
+    /// When there is more than can be compared.
+    pub fn closed(doc: &Automerge, new: &BTreeSet<Digest>) -> Result<Self, TooWide> {
+        let window = Self::new(doc, new)?;
+        if window.is_closed() {
+            return Ok(window);
+        }
+        Self::new(doc, &since_all_was_known(doc, new))
+    }
+
     /// Whether all of its changes knew all that is outside of it, so that nothing outside is concurrent with any.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
-        self.is_closed
+        self.base.is_some()
+    }
+
+    /// The heads of all that is outside of a closed window.
+    #[must_use]
+    pub fn base(&self) -> &[ChangeHash] {
+        self.base.as_deref().unwrap_or_default()
+    }
+
+    /// Whether a change was made with knowledge of another, or is it.
+    #[must_use]
+    pub fn sees(&self, later: usize, earlier: usize) -> bool {
+        let (Some(later), Some(earlier)) = (self.changes.get(later), self.changes.get(earlier)) else {
+            return false;
+        };
+        later.clock.get(earlier.actor).is_some_and(|seq| *seq >= earlier.seq)
+    }
+
+    /// A change's hash.
+    pub(super) fn hash(&self, change: usize) -> Option<Digest> {
+        self.changes.get(change).map(|change| change.hash)
+    }
+
+    /// The number of a change's author among those of the window.
+    #[must_use]
+    pub fn author(&self, change: usize) -> Option<usize> {
+        self.changes.get(change).map(|change| change.actor)
     }
 
     /// All operations, in causal order.
@@ -143,7 +187,7 @@ impl Window {
             let knew =
                 |earlier: &&Known| change.clock.get(earlier.actor).is_some_and(|seq| *seq >= earlier.seq);
             let (mut line, others): (Vec<_>, Vec<_>) =
-                lines.into_iter().partition(|line| line.iter().any(|earlier| knew(earlier)));
+                lines.into_iter().partition(|line| line.iter().any(&knew));
             lines = others;
             let mut joined: Vec<&Known> = line.drain(..).flatten().collect();
             joined.push(change);
@@ -182,13 +226,52 @@ pub fn is_linear(doc: &Automerge, arrived: &[Digest]) -> bool {
         })
 }
 
-/// Whether all changes that build on something outside build on the same.
-fn is_closed(changes: &[Change]) -> bool {
+/// What all changes that build on something outside build on, if it is the same.
+fn base(changes: &[Change]) -> Option<Vec<ChangeHash>> {
     let inside: HashSet<ChangeHash> = changes.iter().map(Change::hash).collect();
     let outside = |change: &&Change| change.deps().iter().any(|dep| !inside.contains(dep));
     let mut first = changes.iter().filter(outside).map(Change::deps);
-    let Some(deps) = first.next() else { return true };
-    deps.iter().all(|dep| !inside.contains(dep)) && first.all(|other| other == deps)
+    let Some(deps) = first.next() else { return Some(Vec::new()) };
+    let is_same = deps.iter().all(|dep| !inside.contains(dep)) && first.all(|other| other == deps);
+    (is_same && changes.iter().all(|change| !change.deps().is_empty())).then(|| deps.to_vec())
+}
+
+/// The changes from the last moment on, before the given ones, of which everything later knew everything earlier.
+fn since_all_was_known(doc: &Automerge, new: &BTreeSet<Digest>) -> BTreeSet<Digest> {
+    let mut all = doc.get_changes_meta(&[]);
+    all.sort_unstable_by_key(|change| (change.start_op, change.hash));
+    let places: HashMap<ChangeHash, usize> =
+        all.iter().enumerate().map(|(place, change)| (change.hash, place)).collect();
+    // How long a beginning of this order holds all that each was made with knowledge of.
+    let known = |change: &ChangeMetadata<'_>| {
+        change.deps.iter().filter_map(|dep| places.get(dep)).max().map_or(0, |last| last + 1)
+    };
+    let mut builders: HashMap<usize, Vec<&ChangeMetadata<'_>>> = HashMap::new();
+    all.iter().for_each(|change| builders.entry(known(change)).or_default().push(change));
+    // Where nothing later builds only on what is before: there all may have been known to all.
+    let (mut moments, mut least) = (HashSet::new(), usize::MAX);
+    for (place, change) in all.iter().enumerate().rev() {
+        least = least.min(known(change));
+        if least == place {
+            moments.insert(place);
+        }
+    }
+    let mut heads: BTreeSet<ChangeHash> = BTreeSet::new();
+    let mut since = 0;
+    for (place, change) in all.iter().enumerate() {
+        let knows_all = |change: &&ChangeMetadata<'_>| {
+            change.deps.len() == heads.len() && change.deps.iter().all(|dep| heads.contains(dep))
+        };
+        if moments.contains(&place) && builders.get(&place).into_iter().flatten().all(knows_all) {
+            since = place;
+        }
+        if new.contains(&Digest(change.hash.0)) {
+            break;
+        }
+        heads.retain(|head| !change.deps.contains(head));
+        heads.insert(change.hash);
+    }
+    all.iter().skip(since).map(|change| Digest(change.hash.0)).collect()
 }
 
 fn clocks(changes: &[Change], arrived: &HashSet<ChangeHash>) -> Result<Vec<Known>, TooWide> {

@@ -49,7 +49,7 @@ pub fn read_at_heads(doc: &Automerge, path: &str, heads: &[ChangeHash]) -> Optio
     let mut entry: Option<(Entry<'_>, ObjId)> = None;
     for step in pointer::parse(path).ok()? {
         let prop = match here.1 {
-            ObjType::Map | ObjType::Table => Prop::Map(step.into()),
+            ObjType::Map | ObjType::Table => Prop::Map(step),
             ObjType::List => Prop::Seq(pointer::index(&step, doc.length_at(&here.0, heads))?),
             ObjType::Text => return None,
         };

@@ -1,17 +1,16 @@
 //! Texts: splices as they come, and whole new contents turned into the few splices that make the difference.
 //!
-//! The difference is found by lines, with Myers' algorithm and sliding but without the indent heuristic, as
-//! `git merge-file` does: two people's edits of different lines then touch different characters. Within a hunk
+//! The difference is found by lines, as `git merge-file` does: two people's edits of different lines then touch different characters. Within a hunk
 //! only common ends are trimmed. Finer differences inside a hunk gain nothing and interleave with other
 //! people's, and comparing two large rewritten texts by characters takes minutes.
 
 use super::error::EditError;
+use super::hunks;
 use super::node::Node;
 use super::pointer;
 use super::writer::{Found, Spot, Writer};
 use automerge::transaction::Transactable;
 use automerge::{ObjId, ObjType, ReadDoc, ScalarValue, Value as Entry};
-use imara_diff::{Algorithm, Diff, InternedInput};
 use syncd_schema::limits;
 
 /// One replacement, in code points of the old text.
@@ -88,16 +87,13 @@ pub(crate) fn set(writer: &mut Writer<'_, '_>, id: &ObjId, new: &str) -> Result<
 
 /// The splices that turn one text into another, in order and disjoint.
 pub(crate) fn difference(old: &str, new: &str) -> Vec<Splice> {
-    let input = InternedInput::new(old, new);
-    let mut diff = Diff::compute(Algorithm::Myers, &input);
-    diff.postprocess_no_heuristic(&input);
-
+    let hunks = hunks::hunks(old, new).into_iter();
     let mut before = Lines::of(old);
     let mut after = Lines::of(new);
-    diff.hunks()
-        .map(|hunk| {
-            let (pos, old) = before.take(hunk.before.start, hunk.before.end);
-            let (_, new) = after.take(hunk.after.start, hunk.after.end);
+    hunks
+        .map(|(removed, added)| {
+            let (pos, old) = before.take(removed.start, removed.end);
+            let (_, new) = after.take(added.start, added.end);
             trimmed(pos, old, new)
         })
         .collect()
@@ -106,7 +102,7 @@ pub(crate) fn difference(old: &str, new: &str) -> Vec<Splice> {
 /// Walks a text by lines, counting code points on the way.
 struct Lines<'a> {
     rest: &'a str,
-    line: u32,
+    line: usize,
     pos: usize,
 }
 
@@ -116,13 +112,13 @@ impl<'a> Lines<'a> {
     }
 
     /// The lines from `start` to `end`, and the code point they start at.
-    fn take(&mut self, start: u32, end: u32) -> (usize, &'a str) {
+    fn take(&mut self, start: usize, end: usize) -> (usize, &'a str) {
         self.advance(start);
         let pos = self.pos;
         (pos, self.advance(end))
     }
 
-    fn advance(&mut self, to: u32) -> &'a str {
+    fn advance(&mut self, to: usize) -> &'a str {
         let mut length = 0;
         while self.line < to {
             let rest = self.rest.get(length..).unwrap_or_default();

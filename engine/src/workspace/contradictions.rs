@@ -15,6 +15,7 @@ use crate::store::rows::{
 use crate::store::tables::{Table, key};
 use automerge::{ActorId, Automerge};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use syncd_evidence::{Finding, FindingKind, Severity};
 use syncd_schema::manifest::{FieldRule, Manifest};
 use syncd_schema::{Digest, UnixMicros, cbor};
@@ -39,7 +40,7 @@ impl Engine {
                 let admitted: Vec<Digest> = staged.admitted.iter().map(AdmittedChange::hash).collect();
                 staged.whole = self.whole_document(&staged.row, &staged.document)?;
                 let document = staged.whole.as_ref().unwrap_or(&staged.document);
-                match conflict::update(document, &before, &admitted) {
+                match conflict::update(document, &before, &admitted, &self.by_lines(&staged.row, document)) {
                     Ok(after) => (before, after),
                     Err(wide) => {
                         self.find(stage, not_compared(staged, &wide.to_string(), stage.now))?;
@@ -48,6 +49,7 @@ impl Engine {
                 }
             }
         };
+        let after = self.undouble(stage, staged, after)?;
         if after == before {
             return Ok(None);
         }
@@ -60,6 +62,23 @@ impl Engine {
             stage.batch.put(Table::Conflicts, at, cbor::encode(&row));
         }
         Ok(Some(Judged { before, after }))
+    }
+
+    /// Which texts of an object its manifest wants judged by lines.
+    pub(super) fn by_lines<'d>(
+        &self,
+        row: &ObjectRow,
+        doc: &'d Automerge,
+    ) -> impl Fn(&OpName) -> bool + use<'d> {
+        let rules = Arc::clone(&self.rules);
+        let collection = row.collection.clone();
+        move |text: &OpName| {
+            let Some(manifest) = rules.governance.manifests.get(&collection) else { return false };
+            let place = Slot { object: Some(text.clone()), key: Key::Head };
+            let steps = conflict::steps(doc, &place);
+            manifest.rule(&steps.iter().map(String::as_str).collect::<Vec<_>>())
+                == Some(FieldRule::TextReview)
+        }
     }
 
     pub(super) fn stored_contradictions(&self, row: &ObjectRow) -> Result<BTreeSet<Conflict>, StoreError> {
@@ -79,7 +98,9 @@ impl Engine {
         let whole = self.whole_document(row, doc)?;
         let doc = whole.as_ref().unwrap_or(doc);
         let all: Vec<Digest> = doc.get_changes_meta(&[]).iter().map(|change| Digest(change.hash.0)).collect();
-        let Ok(found) = conflict::update(doc, &BTreeSet::new(), &all) else { return Ok(true) };
+        let Ok(found) = conflict::update(doc, &BTreeSet::new(), &all, &self.by_lines(row, doc)) else {
+            return Ok(true);
+        };
         Ok(found.len() == row.conflicts as usize && self.stored_contradictions(row)? == found)
     }
 }

@@ -23,6 +23,9 @@ use syncd_schema::manifest::OnConflict;
 use syncd_schema::operation::EntryState;
 use syncd_schema::{Digest, Entry, EntryKind};
 
+/// A change that was offered, and its bytes.
+type Offered = (Candidate, Vec<u8>);
+
 /// A change that fits its document.
 struct Fitting {
     arrival: Arrival,
@@ -103,7 +106,7 @@ impl Engine {
         key: &ObjectKey,
         mut group: Vec<Candidate>,
         done: &mut Ledgered,
-    ) -> Result<(Admission, Vec<(Candidate, Vec<u8>)>), StoreError> {
+    ) -> Result<(Admission, Vec<Offered>), StoreError> {
         let mut asked: BTreeSet<Standing> =
             group.iter().map(|candidate| (candidate.arrival.no, candidate.arrival.seq)).collect();
         let mut door = Door::default();
@@ -256,7 +259,11 @@ impl Engine {
         let is_known = |fitting: &&Fitting| self.pending.get(&fitting.at()).is_some_and(|row| row.apart);
         let arrived: Vec<Digest> =
             fitting.iter().filter(|fitting| !is_known(fitting)).map(Fitting::hash).collect();
-        let Ok(after) = conflict::update(&whole, &before, &arrived) else {
+        let compared = {
+            let by_lines = self.by_lines(&staged.row, &whole);
+            conflict::update(&whole, &before, &arrived, &by_lines)
+        };
+        let Ok(after) = compared else {
             // Too much to compare: shown as where nothing is held, with a finding that says so.
             return Ok((whole, fitting));
         };

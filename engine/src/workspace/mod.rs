@@ -30,6 +30,7 @@ mod seal;
 mod segments;
 mod stage;
 mod strategy;
+mod undouble;
 mod values;
 mod verify;
 mod verify_cards;

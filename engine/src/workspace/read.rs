@@ -190,10 +190,10 @@ impl Engine {
         let Some(row) = lives.first() else { return self.unborn(object) };
         let value = if row.is_tombstoned() { serde_json::Value::Null } else { self.value_of(row)? };
         let mut conflicts = Vec::new();
-        if let Some((card, _)) = self.lives_card(&self.object_lives(object)?) {
-            if let Some(asked) = self.card_row(None, &card)? {
-                conflicts.extend(self.competing_at(&card, &asked)?);
-            }
+        if let Some((card, _)) = self.lives_card(&self.object_lives(object)?)
+            && let Some(asked) = self.card_row(None, &card)?
+        {
+            conflicts.extend(self.competing_at(&card, &asked)?);
         }
         for life in lives.iter().filter(|life| !life.is_tombstoned()) {
             conflicts.extend(self.competing(life)?);

@@ -442,11 +442,11 @@ impl Engine {
         if staged.admitted.is_empty() && !staged.row_changed {
             return Ok(());
         }
+        let judged = self.judge_contradictions(stage, staged)?;
         if !staged.admitted.is_empty() {
             append_changes(&mut stage.batch, &mut staged.row, &staged.admitted);
             staged.row.heads = document::heads(&staged.document);
         }
-        let judged = self.judge_contradictions(stage, staged)?;
         self.update_cards(stage, staged, judged.as_ref())?;
         let row = &staged.row;
         let tail_outgrew =

@@ -49,7 +49,7 @@ fn type_along(trace: &Trace) -> (Duration, Duration, usize) {
             applying += start.elapsed();
             let arrived: Vec<Digest> = new.iter().map(|(change, ..)| Digest(change.hash().0)).collect();
             let start = Instant::now();
-            writer.open = conflict::update(&writer.doc, &writer.open, &arrived).unwrap();
+            writer.open = conflict::update(&writer.doc, &writer.open, &arrived, &|_| false).unwrap();
             detecting += start.elapsed();
             asked += writer.open.iter().filter(|conflict| !conflict.is_equal).count();
         }
@@ -132,7 +132,7 @@ fn two_who_type_into_one_line_are_asked_nothing() {
                 new.retain(|change| !held.contains(&change.hash()));
                 docs[to].apply_changes(new.iter().cloned()).unwrap();
                 let arrived: Vec<Digest> = new.iter().map(|change| Digest(change.hash().0)).collect();
-                open[to] = conflict::update(&docs[to], &open[to], &arrived).unwrap();
+                open[to] = conflict::update(&docs[to], &open[to], &arrived, &|_| false).unwrap();
                 assert_eq!(open[to], BTreeSet::new(), "step {step}");
             }
         }

@@ -37,7 +37,7 @@ fn receive(from: &Automerge, to: &mut Automerge) -> Vec<Conflict> {
 fn take(changes: Vec<automerge::Change>, to: &mut Automerge) -> Vec<Conflict> {
     let arrived: Vec<Digest> = changes.iter().map(|change| Digest(change.hash().0)).collect();
     to.apply_changes(changes).unwrap();
-    conflict::update(to, &BTreeSet::new(), &arrived).unwrap().into_iter().collect()
+    conflict::update(to, &BTreeSet::new(), &arrived, &|_| false).unwrap().into_iter().collect()
 }
 
 fn empty(n: u8) -> Automerge {

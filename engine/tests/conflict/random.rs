@@ -28,7 +28,7 @@ struct Replica {
 impl Replica {
     fn learn(&mut self, arrived: &[Change]) {
         let arrived: Vec<Digest> = arrived.iter().map(|change| Digest(change.hash().0)).collect();
-        self.open = conflict::update(&self.doc, &self.open, &arrived).expect("not too wide");
+        self.open = conflict::update(&self.doc, &self.open, &arrived, &|_| false).expect("not too wide");
     }
 
     /// Takes some of what another has, in causal order.

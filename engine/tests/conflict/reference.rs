@@ -48,6 +48,13 @@ fn name(id: &OpId) -> String {
     format!("{}@{}", id.counter(), id.actor())
 }
 
+fn said(line: &Line) -> String {
+    match &line.op.action {
+        OpType::Put(ScalarValue::Str(text)) => text.to_string(),
+        _ => String::new(),
+    }
+}
+
 fn key(key: &Key) -> String {
     match key {
         Key::Map(key) => key.to_string(),
@@ -221,6 +228,11 @@ impl All<'_> {
                 .map(|line| key(&line.op.key))
                 .filter(|key| key != "head")
         };
+        // Where a piece types what, if it does nothing else.
+        let typing = |piece: &[&Line]| -> Option<(String, String)> {
+            let types = piece.iter().all(|line| line.op.insert);
+            types.then(|| (key(&piece[0].op.key), piece.iter().map(|line| said(line)).collect()))
+        };
         let contradict = |one: &[&Line], other: &[&Line]| {
             let types_after = |one: &[&Line], other: &[&Line]| {
                 after(one).is_some_and(|after| deleted(other).contains(&after))
@@ -228,7 +240,8 @@ impl All<'_> {
             let meet = !deleted(one).is_disjoint(&deleted(other))
                 || types_after(one, other)
                 || types_after(other, one);
-            meet && self.apart(one[0], other[0]) && leaves(one) && leaves(other)
+            let types_alike = typing(one).is_some_and(|typing_one| typing(other) == Some(typing_one));
+            (meet || types_alike) && self.apart(one[0], other[0]) && leaves(one) && leaves(other)
         };
         // Whatever hangs together, by spreading from each.
         let mut group: BTreeMap<usize, usize> = BTreeMap::new();
@@ -251,19 +264,28 @@ impl All<'_> {
             let members: Vec<&Vec<&Line>> =
                 group.iter().filter(|(_, of)| *of == first).map(|(piece, _)| &pieces[*piece]).collect();
             let work = |piece: &Vec<&Line>| {
-                let typed: String = piece
-                    .iter()
-                    .filter(|line| line.op.insert)
-                    .map(|line| match &line.op.action {
-                        OpType::Put(ScalarValue::Str(text)) => text.to_string(),
-                        _ => String::new(),
-                    })
-                    .collect();
+                let typed: String =
+                    piece.iter().filter(|line| line.op.insert).map(|line| said(line)).collect();
                 let in_order: Vec<String> =
                     piece.iter().filter(|line| line.deletes()).map(|line| key(&line.op.key)).collect();
                 (in_order, after(piece), typed)
             };
-            let is_equal = members.iter().all(|piece| work(piece) == work(members[0]));
+            // Of what was typed alike the smallest stays, and the others must be as they were typed to be removed.
+            let typed = |piece: &Vec<&Line>| -> Vec<OpId> {
+                piece.iter().filter(|line| line.op.insert).map(|line| line.id.clone()).collect()
+            };
+            let first =
+                |piece: &Vec<&Line>| typed(piece).iter().map(|id| (id.counter(), id.actor().clone())).min();
+            let kept = members.iter().filter(|piece| first(piece).is_some()).min_by_key(|piece| first(piece));
+            let is_untouched = |piece: &Vec<&Line>| {
+                let names: BTreeSet<String> = typed(piece).iter().map(name).collect();
+                let strange = |line: &&&Line| !piece.iter().any(|own| own.id == line.id);
+                !here.iter().filter(strange).any(|line| names.contains(&key(&line.op.key)))
+            };
+            let is_equal = members.iter().all(|piece| work(piece) == work(members[0]))
+                && members
+                    .iter()
+                    .all(|piece| first(piece) == kept.and_then(|kept| first(kept)) || is_untouched(piece));
             let sides = members.iter().flat_map(|piece| piece.iter().map(|line| line.name())).collect();
             found.insert(("text", format!("{object} head"), sides, is_equal));
         }

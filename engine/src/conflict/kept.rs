@@ -1,0 +1,82 @@
+//! A text with one side of a conflict kept: what the others typed there is gone, what they alone deleted is back.
+
+use super::operation::{Action, Key, operations};
+use super::{Conflict, OpName};
+use automerge::{Automerge, ChangeHash, ReadDoc, ScalarValueRef, ValueRef};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use syncd_schema::Digest;
+
+/// A character, or several that were inserted as one.
+struct Piece {
+    name: OpName,
+    text: String,
+}
+
+/// The text as it is to be when the side of these changes is kept. Whatever else was written in it stays.
+pub(super) fn text(doc: &Automerge, conflict: &Conflict, side: &[Digest]) -> Option<String> {
+    let id = conflict.place.object.as_ref()?.object();
+    let work = Work::of(doc, conflict, side);
+    let heads: Vec<ChangeHash> = side.iter().map(|change| ChangeHash(change.0)).collect();
+    let now = pieces(doc.list_range(&id, ..));
+    let theirs = pieces(doc.list_range_at(&id, .., &heads));
+    let shown: HashSet<&OpName> = now.iter().map(|piece| &piece.name).collect();
+    // What comes back stands after the last character before it that is still there.
+    let mut back: HashMap<Option<&OpName>, String> = HashMap::new();
+    let mut anchor = None;
+    for piece in &theirs {
+        if shown.contains(&piece.name) {
+            anchor = Some(&piece.name);
+        } else if work.deleted.contains(&piece.name) {
+            back.entry(anchor).or_default().push_str(&piece.text);
+        }
+    }
+    let mut text = back.remove(&None).unwrap_or_default();
+    for piece in &now {
+        if !work.typed.contains(&piece.name) {
+            text.push_str(&piece.text);
+        }
+        text.push_str(&back.remove(&Some(&piece.name)).unwrap_or_default());
+    }
+    Some(text)
+}
+
+/// What the other sides of a conflict did.
+struct Work {
+    typed: HashSet<OpName>,
+    deleted: HashSet<OpName>,
+}
+
+impl Work {
+    fn of(doc: &Automerge, conflict: &Conflict, side: &[Digest]) -> Self {
+        let mut of_change: BTreeMap<Digest, BTreeSet<&OpName>> = BTreeMap::new();
+        for one in conflict.sides.iter().filter(|one| !side.contains(&one.change)) {
+            of_change.entry(one.change).or_default().insert(&one.operation);
+        }
+        let mut work = Self { typed: HashSet::new(), deleted: HashSet::new() };
+        for (digest, names) in of_change {
+            let Some(change) = doc.get_change_by_hash(&ChangeHash(digest.0)) else { continue };
+            for operation in operations(&change, 0) {
+                if !names.contains(&operation.name) {
+                    continue;
+                }
+                match (&operation.after, &operation.action, operation.slot.key) {
+                    (Some(_), ..) => drop(work.typed.insert(operation.name)),
+                    (None, Action::Delete, Key::Element(element)) => drop(work.deleted.insert(element)),
+                    _ => {}
+                }
+            }
+        }
+        work
+    }
+}
+
+fn pieces<'d>(items: impl Iterator<Item = automerge::iter::ListRangeItem<'d>>) -> Vec<Piece> {
+    let piece = |item: automerge::iter::ListRangeItem<'d>| {
+        let text = match &item.value {
+            ValueRef::Scalar(ScalarValueRef::Str(text)) => text.to_string(),
+            _ => String::new(),
+        };
+        Some(Piece { name: OpName::of_object(&item.id())?, text })
+    };
+    items.filter_map(piece).collect()
+}
