@@ -91,6 +91,42 @@ pub enum AboutRow {
     /// An entry is held until somebody lets it in.
     #[n(3)]
     Held(#[n(0)] LogNo, #[n(1)] LogSeq),
+    /// The merged value does not fit its collection: what it breaks, by name.
+    #[n(4)]
+    Value(#[n(0)] String),
+    /// Several objects have a value that no two may share, by its digest.
+    #[n(5)]
+    Unique(#[n(0)] Digest),
+    /// It refers to an object that was deleted.
+    #[n(6)]
+    Dangling(#[n(0)] TargetRow),
+}
+
+/// One reference of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(array)]
+pub struct TargetRow {
+    /// Where it stands.
+    #[n(0)]
+    pub path: String,
+    /// The collection of what it refers to.
+    #[n(1)]
+    pub collection: Collection,
+    /// What it refers to.
+    #[n(2)]
+    pub object: ObjectId,
+}
+
+/// One row of `links` that names an object: what it shares with none and what it refers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct LinksRow {
+    /// Digests of its unique values.
+    #[n(0)]
+    pub unique: Vec<Digest>,
+    /// Its references.
+    #[n(1)]
+    pub targets: Vec<TargetRow>,
 }
 
 /// One row of `cards`.

@@ -4,7 +4,8 @@
 //! redeemed grant: there is no other way to write the `docs` table.
 
 pub use super::card_rows::{
-    AboutRow, CardEnd, CardRow, ConflictRow, ConflictsRow, DecidedRow, OpRow, PlaceKey, SideRow,
+    AboutRow, CardEnd, CardRow, ConflictRow, ConflictsRow, DecidedRow, LinksRow, OpRow, PlaceKey, SideRow,
+    TargetRow,
 };
 use super::tables::{LogNo, Table, key};
 use super::{Batch, Store, StoreError};

@@ -14,6 +14,7 @@
 //! | `names` | collection, 0, object id, 0, incarnation | nothing | `list` |
 //! | `conflicts` | object id, 0, collection, 0, incarnation | what contradicts in it | judging its next change, `get` |
 //! | `cards` | 0 open or 1 ended, card | what is asked, and how it ended | `cards` |
+//! | `links` | 0, digest, object key · 1, digest of collection and id, object key · 2, object key | nothing · nothing · what an object shares with none and refers to | judging what holds between objects |
 //! | `pending` | log number u32, position u64 | why an entry is not admitted | open, `explain` |
 //! | `idempotency` | hash of actor and key | the operation | repeated calls |
 //! | `decisions` | digest | a policy decision | `explain` |
@@ -44,6 +45,8 @@ pub enum Table {
     Conflicts,
     /// What somebody is asked, or was.
     Cards,
+    /// What objects share with none, and what they refer to.
+    Links,
     /// Entries stored and not admitted.
     Pending,
     /// Operations by the caller's key.
@@ -64,7 +67,7 @@ pub enum Table {
 
 impl Table {
     /// All tables, made when a store is.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Plain,
         Self::Runs,
         Self::Logs,
@@ -73,6 +76,7 @@ impl Table {
         Self::Names,
         Self::Conflicts,
         Self::Cards,
+        Self::Links,
         Self::Pending,
         Self::Idempotency,
         Self::Decisions,
@@ -95,6 +99,7 @@ impl Table {
             Self::Names => "names",
             Self::Conflicts => "conflicts",
             Self::Cards => "cards",
+            Self::Links => "links",
             Self::Pending => "pending",
             Self::Idempotency => "idempotency",
             Self::Decisions => "decisions",
@@ -144,6 +149,43 @@ pub mod key {
     #[must_use]
     pub fn object(object: &ObjectId, collection: &Collection, incarnation: &Incarnation) -> Vec<u8> {
         [object.as_str().as_bytes(), &[0], collection.as_str().as_bytes(), &[0], &incarnation.0].concat()
+    }
+
+    /// `links`: what an object has. An object key is that of `objects`.
+    #[must_use]
+    pub fn links((id, collection, life): &(ObjectId, Collection, Incarnation)) -> Vec<u8> {
+        [&[2], object(id, collection, life).as_slice()].concat()
+    }
+
+    /// The common start of all objects with a unique value in `links`: 33 bytes.
+    #[must_use]
+    pub fn shared_prefix(digest: &Digest) -> Vec<u8> {
+        [&[0], digest.0.as_slice()].concat()
+    }
+
+    /// The common start of all objects that refer to one in `links`: 33 bytes.
+    #[must_use]
+    pub fn target_prefix(collection: &Collection, object: &ObjectId) -> Vec<u8> {
+        let parts = [collection.as_str().as_bytes(), object.as_str().as_bytes()];
+        [&[1], syncd_schema::domain::hash("target", &parts).0.as_slice()].concat()
+    }
+
+    /// An object key taken apart.
+    #[must_use]
+    pub fn parse_object(key: &[u8]) -> Option<(ObjectId, Collection, Incarnation)> {
+        let (names, life) = key.split_last_chunk::<32>()?;
+        let text = std::str::from_utf8(names).ok()?;
+        let (object, collection) = text.strip_suffix('\0')?.split_once('\0')?;
+        Some((object.parse().ok()?, collection.parse().ok()?, Incarnation(*life)))
+    }
+
+    /// A key of `names` taken apart.
+    #[must_use]
+    pub fn parse_name(key: &[u8]) -> Option<(ObjectId, Collection, Incarnation)> {
+        let (names, life) = key.split_last_chunk::<32>()?;
+        let text = std::str::from_utf8(names).ok()?;
+        let (collection, object) = text.strip_suffix('\0')?.split_once('\0')?;
+        Some((object.parse().ok()?, collection.parse().ok()?, Incarnation(*life)))
     }
 
     /// `cards`: those that are open come first.

@@ -6,8 +6,8 @@
 //! waits for may have come.
 
 use super::cards::Decided;
+use super::end::cover;
 use super::judge::Question;
-use super::local::cover;
 use super::stage::Stage;
 use super::waiting::Standing;
 use super::{Engine, ObjectKey, strategy, subject_key};

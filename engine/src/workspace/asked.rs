@@ -222,6 +222,20 @@ impl Engine {
             AboutRow::Deletion => self.deletion_offers(&key),
             AboutRow::Lives => self.life_offers(&row.object),
             AboutRow::Held(no, seq) => self.held_offers(&key, (*no, *seq)),
+            AboutRow::Value(_) => self.object_offers(&[key]),
+            AboutRow::Unique(digest) => {
+                let objects: Vec<ObjectKey> = self.sharing(digest)?.into_iter().collect();
+                self.object_offers(&objects)
+            }
+            AboutRow::Dangling(target) => {
+                let mut offers = self.object_offers(&[key])?;
+                for life in self.object_lives(&target.object)? {
+                    if life.collection == target.collection {
+                        offers.extend(self.object_offers(&[key_of(&life)])?);
+                    }
+                }
+                Ok(offers)
+            }
         }
     }
 
@@ -274,6 +288,35 @@ impl Engine {
             tombstones.last().map(|(no, _, entry)| (self.log_id(*no).map(|log| log.device), entry.clone()));
         let operations = tombstones.iter().rev().map(|(_, _, entry)| entry.operation).collect();
         offers.push(Offer { alternative: gone, operations, author });
+        Ok(offers)
+    }
+
+    /// Whole objects as sides: the oldest is the one that stays where one has to go.
+    fn object_offers(&mut self, objects: &[ObjectKey]) -> Result<Vec<Offer>, StoreError> {
+        let mut found = Vec::new();
+        for key in objects {
+            let Some(object) = self.object_row(key)? else { continue };
+            let authors = self.authors(&object)?;
+            let last = authors.values().max_by_key(|(device, entry)| (entry.time, *device)).cloned();
+            let alternative = Alternative {
+                change: Digest(object.incarnation.0),
+                changes: object.heads.clone(),
+                value: if object.is_tombstoned() { Value::Null } else { self.value_of(&object)? },
+                keep: conflict::Keep::Gone,
+                is_shown: false,
+            };
+            let operations = authors.values().map(|(_, entry)| entry.operation).collect();
+            found.push((
+                object.created,
+                object.object.clone(),
+                Offer { alternative, operations, author: last },
+            ));
+        }
+        found.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        let mut offers: Vec<Offer> = found.into_iter().map(|(_, _, offer)| offer).collect();
+        if let Some(first) = offers.first_mut() {
+            first.alternative.is_shown = true;
+        }
         Ok(offers)
     }
 
@@ -346,6 +389,11 @@ impl Engine {
             (AboutRow::Deletion, Choice::Remote) => "The object is deleted on every device, with the work that its deletion had not seen.".to_owned(),
             (AboutRow::Lives, Choice::Local) => "The life that is shown here stays; the others are deleted on every device, and stay in its history.".to_owned(),
             (AboutRow::Lives, Choice::Remote) => format!("Another life takes its place; the one shown here is deleted on every device, and stays in its history.{pick}"),
+            (AboutRow::Unique(_), Choice::Local) => "The oldest of the objects stays; the others are deleted on every device, and stay in their history.".to_owned(),
+            (AboutRow::Unique(_), Choice::Remote) => format!("Another of the objects stays; the rest are deleted on every device, and stay in their history.{pick}"),
+            (AboutRow::Dangling(_), Choice::Local) => format!("The reference at {at} is taken away on every device; what it referred to stays deleted."),
+            (AboutRow::Dangling(_), Choice::Remote) => "What it refers to is brought back on every device.".to_owned(),
+            (AboutRow::Value(_), Choice::Merge) => "The value given with --value, which has to fit the collection, becomes the object's on every device.".to_owned(),
             (AboutRow::Held(..), Choice::Local | Choice::Decline) => "The change is let in together with what takes it back: nothing looks different, and everybody goes on.".to_owned(),
             (AboutRow::Held(..), Choice::Remote) => "The change is let in on every device.".to_owned(),
             (_, Choice::Local) => format!("What is shown here stays at {at}, on every device; the other side stays in its history."),
@@ -357,6 +405,10 @@ impl Engine {
         };
         let fits = |choice: &Choice| match (&row.about, choice) {
             (AboutRow::Held(..), Choice::Decline) => true,
+            (AboutRow::Value(_), choice) => *choice == Choice::Merge,
+            (AboutRow::Unique(_) | AboutRow::Dangling(_), choice) => {
+                matches!(choice, Choice::Local | Choice::Remote)
+            }
             (_, Choice::Decline) => false,
             _ => true,
         };

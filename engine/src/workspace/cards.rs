@@ -9,6 +9,7 @@ use super::intent::WriteError;
 use super::stage::{Stage, StagedObject};
 use super::{Engine, Event, ObjectKey};
 use crate::conflict::{self, Conflict, Kind, Settlement};
+use crate::judgement::Rule;
 use crate::ledger;
 use crate::store::StoreError;
 use crate::store::rows::{self, AboutRow, CardEnd, CardRow, DecidedRow, ObjectRow};
@@ -39,10 +40,18 @@ pub enum CardKind {
     PolicyReview,
     /// A change that contradicts, kept out until somebody decides.
     HeldChange,
+    /// The merged value is not what the collection's schema describes.
+    SchemaMismatch,
+    /// The merged value breaks what must always hold in the collection.
+    BrokenInvariant,
+    /// Several objects have a value that no two may share.
+    DuplicateKey,
+    /// It refers to what was deleted.
+    DanglingReference,
 }
 
 impl CardKind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 12] = [
         Self::ConcurrentValue,
         Self::DeleteEdit,
         Self::ReplacedContainer,
@@ -51,6 +60,10 @@ impl CardKind {
         Self::DuplicateIdentity,
         Self::PolicyReview,
         Self::HeldChange,
+        Self::SchemaMismatch,
+        Self::BrokenInvariant,
+        Self::DuplicateKey,
+        Self::DanglingReference,
     ];
 
     /// The word used in lists and records.
@@ -65,6 +78,10 @@ impl CardKind {
             Self::DuplicateIdentity => "duplicate_identity",
             Self::PolicyReview => "policy_review",
             Self::HeldChange => "held_change",
+            Self::SchemaMismatch => "schema_mismatch",
+            Self::BrokenInvariant => "broken_invariant",
+            Self::DuplicateKey => "duplicate_identity_key",
+            Self::DanglingReference => "dangling_reference",
         }
     }
 
@@ -145,7 +162,12 @@ impl Engine {
         self.card_of(&key, about, parts)
     }
 
-    fn card_of(&self, (object, collection, life): &ObjectKey, about: &str, parts: &[Digest]) -> Digest {
+    pub(super) fn card_of(
+        &self,
+        (object, collection, life): &ObjectKey,
+        about: &str,
+        parts: &[Digest],
+    ) -> Digest {
         let digests: Vec<u8> = parts.iter().flat_map(|part| part.0).collect();
         let names = [collection.as_str().as_bytes(), object.as_str().as_bytes(), &life.0];
         let [collection, object, life] = names;
@@ -164,7 +186,9 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let row = &staged.row;
         let was_deleted = !row.covered.is_empty();
-        if judged.is_none() && row.cards.is_empty() && !was_deleted {
+        let manifest = self.governance().manifest(&row.collection);
+        let judges = manifest.judges_values() && (staged.rejudged || !staged.admitted.is_empty());
+        if judged.is_none() && row.cards.is_empty() && !was_deleted && !judges {
             return Ok(());
         }
         let mut before: BTreeMap<Digest, CardRow> = BTreeMap::new();
@@ -179,6 +203,14 @@ impl Engine {
                 .map(|(card, row)| (*card, row.clone()))
                 .collect(),
         };
+        if judges || staged.rejudged {
+            wanted.extend(self.value_cards(staged, stage));
+        } else {
+            let about =
+                |row: &CardRow| matches!(row.about, AboutRow::Value(_)) && !staged.row.is_tombstoned();
+            wanted
+                .extend(before.iter().filter(|(_, row)| about(row)).map(|(card, row)| (*card, row.clone())));
+        }
         if let Some(card) = self.deletion_card(&staged.row) {
             let row = new_card(&staged.row, CardKind::DeleteEdit, AboutRow::Deletion, stage);
             wanted.insert(card, row);
@@ -228,6 +260,27 @@ impl Engine {
             Some((self.conflict_card(&staged.row, conflict), row))
         });
         cards.collect()
+    }
+
+    /// Cards about what the value of an object breaks.
+    fn value_cards(&mut self, staged: &StagedObject, stage: &Stage) -> BTreeMap<Digest, CardRow> {
+        if staged.row.is_tombstoned() {
+            return BTreeMap::new();
+        }
+        let manifest = self.governance().manifest(&staged.row.collection);
+        let mut cards = BTreeMap::new();
+        for violation in self.violations_on(&staged.document, &manifest) {
+            let (kind, word) = match violation.rule {
+                Rule::Schema => (CardKind::SchemaMismatch, "schema"),
+                Rule::Invariant => (CardKind::BrokenInvariant, "invariant"),
+            };
+            let name = format!("{word} {}", violation.name);
+            let card = self.card_id(&staged.row, "value", &[domain::sha256(name.as_bytes())]);
+            let row =
+                CardRow { path: violation.path, ..new_card(&staged.row, kind, AboutRow::Value(name), stage) };
+            cards.entry(card).or_insert(row);
+        }
+        cards
     }
 
     /// Opens and ends the cards about ids that have several lives.

@@ -32,6 +32,10 @@ impl Engine {
                 staged.whole = Some(whole);
                 (compared.before, compared.after)
             }
+            None if staged.rejudged => match self.found_anew(&staged.row, &staged.document)? {
+                Some(after) => (self.stored_contradictions(&staged.row)?, after),
+                None => return Ok(None),
+            },
             None if staged.admitted.is_empty() || !(staged.is_apart || staged.row.conflicts > 0) => {
                 return Ok(None);
             }
@@ -50,7 +54,7 @@ impl Engine {
             }
         };
         let after = self.undouble(stage, staged, after)?;
-        if after == before {
+        if after == before && !staged.rejudged {
             return Ok(None);
         }
         staged.row.conflicts = after.len() as u32;
@@ -89,18 +93,21 @@ impl Engine {
         Ok(stored.into_iter().flat_map(|row| row.conflicts).filter_map(of_row).collect())
     }
 
+    /// What contradicts in an object, found from nothing; none when it is too much to compare.
+    fn found_anew(&self, row: &ObjectRow, doc: &Automerge) -> Result<Option<BTreeSet<Conflict>>, StoreError> {
+        let whole = self.whole_document(row, doc)?;
+        let doc = whole.as_ref().unwrap_or(doc);
+        let all: Vec<Digest> = doc.get_changes_meta(&[]).iter().map(|change| Digest(change.hash.0)).collect();
+        Ok(conflict::update(doc, &BTreeSet::new(), &all, &self.by_lines(row, doc)).ok())
+    }
+
     /// Whether what is kept of an object's contradictions is what its document says: found anew, from nothing. A
     /// document in which too much was done apart cannot be asked, here as when it grew; a finding says so.
     pub(super) fn keeps_contradictions(&self, row: &ObjectRow, doc: &Automerge) -> Result<bool, StoreError> {
         if row.conflicts == 0 {
             return Ok(self.store.get(Table::Conflicts, &row_key(row))?.is_none());
         }
-        let whole = self.whole_document(row, doc)?;
-        let doc = whole.as_ref().unwrap_or(doc);
-        let all: Vec<Digest> = doc.get_changes_meta(&[]).iter().map(|change| Digest(change.hash.0)).collect();
-        let Ok(found) = conflict::update(doc, &BTreeSet::new(), &all, &self.by_lines(row, doc)) else {
-            return Ok(true);
-        };
+        let Some(found) = self.found_anew(row, doc)? else { return Ok(true) };
         Ok(found.len() == row.conflicts as usize && self.stored_contradictions(row)? == found)
     }
 }

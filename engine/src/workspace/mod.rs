@@ -12,10 +12,12 @@ mod author;
 mod cache;
 mod cards;
 mod contradictions;
+mod end;
 mod history;
 mod identity;
 mod intent;
 mod judge;
+mod links;
 mod local;
 mod members;
 mod merge;
@@ -26,6 +28,7 @@ mod read;
 mod receive;
 mod recovery;
 mod resolve;
+mod resolve_links;
 mod seal;
 mod segments;
 mod stage;
@@ -165,6 +168,8 @@ pub struct Engine {
     said_seen: BTreeMap<LogId, LogSeq>,
     cache: Cache,
     highest_epoch: Epoch,
+    /// The governance under which everything held here was judged.
+    judged_under: Vec<Digest>,
     /// How far a history that was asked for by its root has said the same as the one held.
     same_so_far: LruCache<(LogId, Digest), Tree>,
     next_document: u64,

@@ -223,6 +223,7 @@ impl Engine {
             identity,
             workspace,
             highest_epoch: store_row.epoch,
+            judged_under: Vec::new(),
             same_so_far: LruCache::new(recovery::HISTORIES_COMPARED),
             store_row,
             inviter,

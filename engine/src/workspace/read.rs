@@ -228,7 +228,7 @@ impl Engine {
     }
 
     /// The value at given heads is what automerge computes; this is the current one.
-    fn value_of(&mut self, row: &ObjectRow) -> Result<serde_json::Value, StoreError> {
+    pub(super) fn value_of(&mut self, row: &ObjectRow) -> Result<serde_json::Value, StoreError> {
         let rules = Arc::clone(&self.rules);
         match rules.governance.manifests.get(&row.collection) {
             Some(manifest) => self.with_document(row, |doc| document::read_with(doc, manifest)),

@@ -177,7 +177,11 @@ impl Engine {
     /// After governance moved: may this device write again, in an epoch that an admin allowed?
     pub(super) fn after_governance(&mut self, now: UnixMicros) -> Result<Vec<Event>, StoreError> {
         let allowed = self.governance().members.get(&self.device()).map_or(Epoch(0), |m| m.min_epoch);
-        if allowed > self.store_row.epoch { self.go_on(allowed, now) } else { Ok(Vec::new()) }
+        let mut events = self.rejudge(now)?;
+        if allowed > self.store_row.epoch {
+            events.extend(self.go_on(allowed, now)?);
+        }
+        Ok(events)
     }
 
     /// Why this device does not write at the moment, if it does not.

@@ -101,7 +101,7 @@ impl Answering<'_> {
     }
 
     /// The side that is meant by an option.
-    fn side(&self, is_shown: bool) -> Result<&Alternative, ResolveError> {
+    pub(super) fn side(&self, is_shown: bool) -> Result<&Alternative, ResolveError> {
         if let Some(pick) = self.resolve.pick {
             let meant = self.offers.iter().find(|offer| offer.operations.contains(&pick));
             return meant.map(|offer| &offer.alternative).ok_or(ResolveError::NoSide(pick));
@@ -132,7 +132,7 @@ impl Answering<'_> {
     }
 
     /// What is shown here, whatever side was picked.
-    fn shown(&self) -> Result<&Alternative, ResolveError> {
+    pub(super) fn shown(&self) -> Result<&Alternative, ResolveError> {
         let shown = self.offers.iter().find(|offer| offer.alternative.is_shown);
         shown.map(|offer| &offer.alternative).ok_or(ResolveError::NoOption(self.resolve.choice))
     }
@@ -160,6 +160,9 @@ impl Engine {
             AboutRow::Deletion => self.resolve_deletion(stage, &answering),
             AboutRow::Lives => self.resolve_lives(stage, &answering),
             AboutRow::Held(no, seq) => self.resolve_held(stage, &answering, (no, seq)),
+            AboutRow::Value(_) => self.resolve_value(stage, &answering),
+            AboutRow::Unique(digest) => self.resolve_shared(stage, &answering, &digest),
+            AboutRow::Dangling(ref target) => self.resolve_dangling(stage, &answering, target),
         }
     }
 
@@ -192,7 +195,7 @@ impl Engine {
     }
 
     /// Logs a resolution and joins its change to the document.
-    fn log_resolution(
+    pub(super) fn log_resolution(
         &mut self,
         stage: &mut Stage,
         asked: &Answering<'_>,
@@ -285,7 +288,7 @@ impl Engine {
     }
 
     /// Decides that an object stays although it was deleted, with this value if one is given.
-    fn overrule(
+    pub(super) fn overrule(
         &mut self,
         stage: &mut Stage,
         asked: &Answering<'_>,

@@ -10,8 +10,8 @@ use super::waiting::Standing;
 use super::{Engine, Event, LogState, ObjectKey};
 use crate::log::LogRecord;
 use crate::store::rows::{
-    AdmittedChange, GovernanceRow, LogKind, LogRow, ObjectRow, PartRow, PendingRow, RunRow, append_changes,
-    replace_parts,
+    AdmittedChange, DecidedRow, GovernanceRow, LogKind, LogRow, ObjectRow, PartRow, PendingRow, RunRow,
+    append_changes, replace_parts,
 };
 use crate::store::tables::{LogNo, Table, key};
 use crate::store::{Batch, StoreError};
@@ -51,6 +51,8 @@ pub(crate) struct StagedObject {
     pub(crate) decided: Vec<Decided>,
     /// What contradicts in it together with what is held, where that was looked at, and the document of both.
     pub(super) compared: Option<(Judged, Automerge)>,
+    /// Whether all that is derived from it is derived anew.
+    pub(crate) rejudged: bool,
     /// The document with what is held, where something is.
     pub(super) whole: Option<Automerge>,
 }
@@ -72,6 +74,8 @@ pub(crate) struct Stage {
     pub(crate) next_document: u64,
     pub(crate) session_logged: bool,
     pub(crate) payload_bytes: usize,
+    /// The newest entry that may have decided something about whole objects.
+    pub(super) deciding: Option<DecidedRow>,
     findings: HashMap<Digest, Finding>,
     decisions_of_last: BTreeSet<Digest>,
     said_seen: Vec<(LogId, LogSeq)>,
@@ -128,6 +132,7 @@ impl Engine {
             next_document: self.next_document,
             session_logged: self.session_logged,
             payload_bytes: 0,
+            deciding: None,
             findings: HashMap::new(),
             decisions_of_last: BTreeSet::new(),
             said_seen: Vec::new(),
@@ -351,6 +356,7 @@ impl Engine {
                     decided: Vec::new(),
                     compared: None,
                     whole: None,
+                    rejudged: false,
                 }))
             }
         }
@@ -363,6 +369,12 @@ impl Engine {
             self.write_object(&mut stage, staged)?;
         }
         self.update_lives(&mut stage, &objects)?;
+        stage.deciding = objects
+            .values()
+            .flat_map(|staged| &staged.decided)
+            .max_by_key(|decided| decided.row.at)
+            .map(|decided| decided.row.clone());
+        self.update_links(&mut stage, &objects)?;
         for (no, records) in std::mem::take(&mut stage.appended) {
             self.seal_appended(&mut stage, no, &records)?;
         }

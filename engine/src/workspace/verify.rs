@@ -264,6 +264,7 @@ impl Engine {
     fn verify_documents(&self, walk: &mut Walk, mut progress: impl FnMut(u64)) -> Result<u64, StoreError> {
         let mut changes = std::mem::take(&mut walk.changes);
         let mut count = 0;
+        let mut links = BTreeMap::new();
         for at in self.store.keys(Table::Objects, &[], usize::MAX)? {
             let row: ObjectRow = match rows::read(&self.store, Table::Objects, &at) {
                 Ok(Some(row)) => row,
@@ -279,6 +280,7 @@ impl Engine {
             }
             match self.load_document(&row) {
                 Ok(document) => {
+                    links.extend(self.expected_links(&row, &document));
                     if document::heads(&document) != row.heads {
                         walk.violation(&place, "its document has other heads than its index row");
                     }
@@ -304,6 +306,7 @@ impl Engine {
                 progress(count);
             }
         }
+        self.verify_links(links, walk)?;
         for (object, hashes) in changes {
             let text = format!("{} admitted changes are in the log and the object is not", hashes.len());
             walk.violation(format!("object {}", object.0), text);

@@ -5,6 +5,7 @@ use super::verify::Walk;
 use crate::store::StoreError;
 use crate::store::rows::{self, AboutRow, CardRow, ObjectRow};
 use crate::store::tables::{Table, key};
+use std::collections::BTreeMap;
 use syncd_evidence::{Record, RecordKind};
 use syncd_schema::Digest;
 
@@ -46,6 +47,25 @@ impl Engine {
         Ok(())
     }
 
+    /// Compares the index of links with what the documents say.
+    pub(super) fn verify_links(
+        &self,
+        mut expected: BTreeMap<Vec<u8>, Vec<u8>>,
+        walk: &mut Walk,
+    ) -> Result<(), StoreError> {
+        for at in self.store.keys(Table::Links, &[], usize::MAX)? {
+            let said = self.store.get(Table::Links, &at).unwrap_or_default();
+            if expected.remove(&at).is_none_or(|right| said.is_some_and(|said| said != right)) {
+                let place = format!("table links, key {}", hex::encode(&at));
+                walk.violation(place, "it is not what the object's document says");
+            }
+        }
+        for at in expected.into_keys() {
+            walk.violation(format!("table links, key {}", hex::encode(at)), "it is missing");
+        }
+        Ok(())
+    }
+
     /// Notes cards that an object has and the table has not.
     pub(super) fn verify_asked(&self, row: &ObjectRow, walk: &mut Walk) -> Result<(), StoreError> {
         for card in &row.cards {
@@ -59,12 +79,16 @@ impl Engine {
     fn is_asked(&self, card: &Digest, row: &CardRow) -> Result<bool, StoreError> {
         let object = (row.object.clone(), row.collection.clone(), row.incarnation);
         Ok(match row.about {
-            AboutRow::Conflict(_) | AboutRow::Deletion => {
+            AboutRow::Conflict(_) | AboutRow::Deletion | AboutRow::Value(_) => {
                 self.object_row(&object)?.is_some_and(|row| row.cards.contains(card))
             }
             AboutRow::Lives => {
                 let lives = self.object_lives(&row.object)?;
                 self.lives_card(&lives).is_some_and(|(asked, _)| asked == *card)
+            }
+            AboutRow::Unique(digest) => self.shared_card(&digest, &self.sharing(&digest)?) == Some(*card),
+            AboutRow::Dangling(ref target) => {
+                self.dangling_card(&object, target) == *card && self.is_gone(None, target)?
             }
             AboutRow::Held(no, seq) => {
                 let asks = self.pending.get(&(no, seq)).and_then(|row| row.asks);

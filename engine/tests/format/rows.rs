@@ -4,8 +4,8 @@ use crate::inputs::*;
 use crate::vectors::*;
 use syncd_engine::store::rows::{
     AboutRow, CardEnd, CardRow, ConflictRow, ConflictsRow, DecidedRow, GovernanceRow, IdempotencyRow,
-    LogKind, LogRow, ObjectRow, OpRow, PartRow, PeerRow, PendingRow, PlaceKey, RunRow, SideRow, Source,
-    StoreRow, TicketRow, WorkspaceKey,
+    LinksRow, LogKind, LogRow, ObjectRow, OpRow, PartRow, PeerRow, PendingRow, PlaceKey, RunRow, SideRow,
+    Source, StoreRow, TargetRow, TicketRow, WorkspaceKey,
 };
 use syncd_engine::store::tables::{LogNo, key};
 use syncd_evidence::Tree;
@@ -95,11 +95,17 @@ fn rows() {
             ],
         },
     );
+    let target = TargetRow { path: "/parent".to_owned(), collection: name("notes"), object: name("n2") };
+    let links = LinksRow { unique: vec![digest(0x9e)], targets: vec![target.clone()] };
+    check_row(&mut file, "links", &links);
     for about in [
         AboutRow::Conflict(digest(0x9b)),
         AboutRow::Deletion,
         AboutRow::Lives,
         AboutRow::Held(LogNo(2), LogSeq(4)),
+        AboutRow::Value("schema".to_owned()),
+        AboutRow::Unique(digest(0x9e)),
+        AboutRow::Dangling(target.clone()),
     ] {
         let by = DecidedRow {
             operation: operation(5),

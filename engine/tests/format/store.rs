@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use syncd_engine::log::run;
 use syncd_engine::store::Store;
 use syncd_engine::store::rows::{
-    CardRow, ConflictsRow, GovernanceRow, IdempotencyRow, LogRow, ObjectRow, PartRow, PeerRow, PendingRow,
-    RunRow, StoreRow, TicketRow,
+    CardRow, ConflictsRow, GovernanceRow, IdempotencyRow, LinksRow, LogRow, ObjectRow, PartRow, PeerRow,
+    PendingRow, RunRow, StoreRow, TicketRow,
 };
 use syncd_engine::store::seal::SealKey;
 use syncd_engine::store::tables::Table;
@@ -223,6 +223,8 @@ fn every_row(disk: &Disk) {
                 Table::Names => Vec::new(),
                 Table::Conflicts => canonical::<ConflictsRow>(&value).0,
                 Table::Cards => canonical::<CardRow>(&value).0,
+                Table::Links if key[0] < 2 => value.clone(),
+                Table::Links => canonical::<LinksRow>(&value).0,
                 Table::Pending => canonical::<PendingRow>(&value).0,
                 Table::Idempotency => canonical::<IdempotencyRow>(&value).0,
                 Table::Decisions => {
@@ -241,6 +243,7 @@ fn every_row(disk: &Disk) {
                 Table::Keys if key == b"store" => canonical::<StoreRow>(&value).0,
                 Table::Keys if key == b"genesis" => canonical::<Genesis>(&value).0,
                 Table::Keys if key.starts_with(b"address/") => canonical::<Vec<String>>(&value).0,
+                Table::Keys if key.starts_with(b"judged/") => value.clone(),
                 Table::Keys if key.starts_with(b"unsettled/") => canonical::<(u64, u64)>(&value).0,
                 Table::Keys => panic!("table keys has a row that docs/format.md does not know: {key:x?}"),
             };

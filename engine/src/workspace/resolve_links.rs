@@ -1,0 +1,108 @@
+//! Answers to cards about what holds of values and between objects.
+
+use super::intent::{WriteError, Written};
+use super::local::key_of;
+use super::resolve::{Answering, ResolveError};
+use super::stage::Stage;
+use super::{Engine, ObjectKey};
+use crate::conflict::{self, Choice, Question};
+use crate::document;
+use crate::document::writer::Spot;
+use crate::store::rows::{ObjectRow, TargetRow};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use syncd_schema::{Digest, Incarnation};
+
+impl Engine {
+    /// Gives an object a value that fits its collection.
+    pub(super) fn resolve_value(
+        &mut self,
+        stage: &mut Stage,
+        asked: &Answering<'_>,
+    ) -> Result<Written, WriteError> {
+        let (Choice::Merge, Some(value)) = (asked.resolve.choice, &asked.resolve.value) else {
+            return Err(match asked.resolve.choice {
+                Choice::Merge => ResolveError::NoValue.into(),
+                choice => ResolveError::NoOption(choice).into(),
+            });
+        };
+        let object = self.asked_object(asked.key())?;
+        self.write_decided(stage, asked, object, |writer| writer.set(&Spot::Root, &[], value))
+    }
+
+    /// Keeps one of the objects that share a value, and ends the others.
+    pub(super) fn resolve_shared(
+        &mut self,
+        stage: &mut Stage,
+        asked: &Answering<'_>,
+        digest: &Digest,
+    ) -> Result<Written, WriteError> {
+        let kept = match asked.resolve.choice {
+            Choice::Local => asked.shown()?,
+            Choice::Remote => asked.side(false)?,
+            choice => return Err(ResolveError::NoOption(choice).into()),
+        };
+        let kept = Incarnation(kept.change.0);
+        let mut written = Err(ResolveError::NotFound(asked.resolve.card).into());
+        for key in self.sharing(digest)? {
+            if key.2 != kept {
+                let object = self.asked_object(key)?;
+                written = Ok(self.end_by_choice(stage, asked, object, None)?);
+            }
+        }
+        written
+    }
+
+    /// Takes a reference away, or brings back what it refers to.
+    pub(super) fn resolve_dangling(
+        &mut self,
+        stage: &mut Stage,
+        asked: &Answering<'_>,
+        target: &TargetRow,
+    ) -> Result<Written, WriteError> {
+        match asked.resolve.choice {
+            Choice::Local => {
+                let object = self.asked_object(asked.key())?;
+                let path = document::pointer::parse(&target.path)?;
+                self.write_decided(stage, asked, object, |writer| {
+                    let (spot, _) = writer.must_find(&path)?;
+                    writer.delete(&spot)
+                })
+            }
+            Choice::Remote => {
+                let lives = self.object_lives(&target.object)?;
+                let life = lives.into_iter().find(|life| life.collection == target.collection);
+                let life = life.ok_or_else(|| WriteError::NotFound(target.object.clone()))?;
+                self.overrule(stage, asked, life, None)
+            }
+            choice => Err(ResolveError::NoOption(choice).into()),
+        }
+    }
+
+    fn asked_object(&self, key: ObjectKey) -> Result<ObjectRow, WriteError> {
+        self.object_row(&key)?.ok_or(WriteError::NotFound(key.0))
+    }
+
+    /// Writes into an object what was decided about it, on top of all that is in it.
+    fn write_decided(
+        &mut self,
+        stage: &mut Stage,
+        asked: &Answering<'_>,
+        object: ObjectRow,
+        fill: impl Fn(&mut document::writer::Writer<'_, '_>) -> Result<(), document::EditError>,
+    ) -> Result<Written, WriteError> {
+        let rules = Arc::clone(&self.rules);
+        let manifest = rules.governance.manifest(&object.collection);
+        let heads: BTreeSet<Digest> = object.heads.iter().copied().collect();
+        let about = (asked.resolve.card, asked.resolve.choice, Question::Place(asked.resolve.card));
+        let change = self.with_document(&object, |doc| {
+            conflict::write(doc, &heads, about, &manifest, |writer, _| fill(writer))
+        })??;
+        let after = self.with_document(&object, |doc| {
+            let mut after = doc.clone();
+            document::join(&mut after, &change).map(|()| after)
+        })??;
+        self.must_fit(&key_of(&object).0, &after, &manifest)?;
+        self.log_resolution(stage, asked, object, change)
+    }
+}

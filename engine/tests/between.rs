@@ -1,0 +1,192 @@
+//! What must hold of a merged value and between objects: each side keeps it, the merge breaks it, and a card says so on
+//! every device, with a way out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that is not as it should be"
+)]
+
+mod common;
+
+use common::*;
+use serde_json::{Value, json};
+use syncd_engine::conflict::Choice;
+use syncd_engine::workspace::{CardView, Resolve};
+use syncd_engine::{Engine, Intent, WriteError, Written};
+use syncd_schema::{Digest, EntryKind, ObjectState, Role, UnixMicros};
+
+fn at(n: u64) -> UnixMicros {
+    START.plus(1_000_000 + n)
+}
+
+fn pair(manifest: &Value) -> (Engine, Engine) {
+    let (mut ada, _) = owner(1);
+    govern(&mut ada, manifest, 0);
+    let (mut bob, _) = member(&mut ada, 2, Role::Member);
+    sync(&mut bob, &mut ada, at(1));
+    sync(&mut bob, &mut ada, at(2));
+    (ada, bob)
+}
+
+fn govern(engine: &mut Engine, manifest: &Value, n: u64) {
+    let bytes = manifest.to_string().into_bytes();
+    write(engine, Intent::Govern(EntryKind::MANIFEST, bytes), at(n)).expect("governed");
+}
+
+/// The cards that two devices have once they have met, which must be the same.
+fn meet(ada: &mut Engine, bob: &mut Engine, n: u64) -> Vec<CardView> {
+    sync(bob, ada, at(n));
+    let open = |engine: &Engine| {
+        let mut open: Vec<Digest> = engine.cards(false).unwrap().into_iter().map(|card| card.card).collect();
+        open.sort_unstable();
+        open
+    };
+    let cards = open(ada);
+    assert_eq!(cards, open(bob));
+    for engine in [&mut *ada, bob] {
+        let report = engine.verify(|_, _| {}).expect("verifies");
+        assert!(report.ok, "{:?}", report.findings);
+    }
+    cards.iter().map(|card| ada.card(card).unwrap().unwrap()).collect()
+}
+
+fn answer(
+    engine: &mut Engine,
+    card: &CardView,
+    choice: Choice,
+    value: Option<Value>,
+    n: u64,
+) -> Result<Written, WriteError> {
+    let resolve = Resolve { card: card.summary.card, choice, value, pick: None, because: None };
+    write(engine, Intent::Resolve(resolve), at(n))
+}
+
+fn offered(card: &CardView) -> Vec<&str> {
+    card.options.iter().map(|option| option.option).collect()
+}
+
+fn delete(engine: &mut Engine, id: &str, n: u64) {
+    write(engine, Intent::Delete { object: id.parse().unwrap() }, at(n)).expect("deleted");
+}
+
+#[test]
+fn two_objects_with_one_unique_value_are_asked_about() {
+    let manifest = json!({"collection": "notes", "unique": [["/path"]]});
+    for choice in [Choice::Local, Choice::Remote] {
+        let (mut ada, mut bob) = pair(&manifest);
+        put(&mut ada, "a1", json!({"path": "x", "by": "ada"}), at(10));
+        put(&mut bob, "b1", json!({"path": "x", "by": "bob"}), at(11));
+        put(&mut bob, "b2", json!({"path": "y"}), at(12));
+        let cards = meet(&mut ada, &mut bob, 20);
+        assert_eq!(cards.len(), 1);
+        assert_eq!(
+            (cards[0].summary.kind, offered(&cards[0])),
+            ("duplicate_identity_key", vec!["keep_local", "keep_remote"])
+        );
+        assert_eq!(cards[0].values.len(), 2);
+        // A third one joins the question.
+        put(&mut ada, "a2", json!({"path": "x", "by": "ada again"}), at(25));
+        let more = meet(&mut ada, &mut bob, 30);
+        assert_eq!((more.len(), more[0].values.len()), (1, 3));
+        assert_eq!(more[0].supersedes, [cards[0].summary.card]);
+        // An edit that takes the value away is an answer too.
+        merge_patch(&mut ada, "a2", json!({"path": "z"}), at(31));
+        let again = meet(&mut ada, &mut bob, 32);
+        assert_eq!(again[0].summary.card, cards[0].summary.card);
+        answer(&mut bob, &again[0], choice, None, 40).expect("resolved");
+        assert!(meet(&mut ada, &mut bob, 50).is_empty());
+        let gone = if choice == Choice::Local { "b1" } else { "a1" };
+        for engine in [&mut ada, &mut bob] {
+            for id in ["a1", "b1", "a2", "b2"] {
+                let state = engine.get(&id.parse().unwrap()).unwrap().unwrap().state;
+                assert_eq!(state == ObjectState::Tombstoned, id == gone, "{id}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reference_to_what_was_deleted_elsewhere_is_asked_about() {
+    let manifest = json!({"collection": "notes", "references": [{"path": "/parent", "collection": "notes"}]});
+    for (choice, turned) in [(Choice::Local, false), (Choice::Remote, true)] {
+        let (mut ada, mut bob) = pair(&manifest);
+        put(&mut ada, "parent", json!({"name": "p"}), at(10));
+        meet(&mut ada, &mut bob, 11);
+        let (one, other) = if turned { (&mut bob, &mut ada) } else { (&mut ada, &mut bob) };
+        delete(one, "parent", 12);
+        put(other, "child", json!({"parent": "parent", "name": "c"}), at(13));
+        let cards = meet(&mut ada, &mut bob, 20);
+        assert_eq!(cards.len(), 1);
+        assert_eq!(
+            (cards[0].summary.kind, cards[0].summary.path.as_str()),
+            ("dangling_reference", "/parent")
+        );
+        assert_eq!(cards[0].summary.object.as_str(), "child");
+        answer(&mut ada, &cards[0], choice, None, 30).expect("resolved");
+        assert!(meet(&mut ada, &mut bob, 40).is_empty());
+        for engine in [&mut ada, &mut bob] {
+            let (parent, child) = (value(engine, "parent"), value(engine, "child"));
+            match choice {
+                Choice::Local => assert_eq!((parent, child), (Value::Null, json!({"name": "c"}))),
+                _ => assert_eq!(
+                    (parent, child),
+                    (json!({"name": "p"}), json!({"parent": "parent", "name": "c"}))
+                ),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_invariant_that_each_side_keeps_and_the_merge_breaks_is_asked_about() {
+    let schema = json!({"if": {"properties": {"done": {"const": true}}, "required": ["done"]}, "then": {"required": ["result"]}});
+    let manifest = json!({"collection": "notes", "invariants": [{"name": "result", "schema": schema}]});
+    let (mut ada, mut bob) = pair(&manifest);
+    put(&mut ada, "n1", json!({"done": false, "result": "old"}), at(10));
+    meet(&mut ada, &mut bob, 11);
+    merge_patch(&mut ada, "n1", json!({"done": true}), at(12));
+    merge_patch(&mut bob, "n1", json!({"result": null}), at(13));
+    let cards = meet(&mut ada, &mut bob, 20);
+    assert_eq!(cards.len(), 1, "each side kept it");
+    assert_eq!((cards[0].summary.kind, offered(&cards[0])), ("broken_invariant", vec!["merge"]));
+    // Both edits are there meanwhile, and an answer has to keep it.
+    assert_eq!(value(&mut ada, "n1"), json!({"done": true}));
+    let wrong = answer(&mut ada, &cards[0], Choice::Merge, Some(json!({"done": true})), 30);
+    assert!(matches!(wrong, Err(WriteError::Invalid { .. })), "{wrong:?}");
+    answer(&mut ada, &cards[0], Choice::Merge, Some(json!({"done": true, "result": "new"})), 31)
+        .expect("resolved");
+    assert!(meet(&mut ada, &mut bob, 40).is_empty());
+    assert_eq!(value(&mut bob, "n1"), json!({"done": true, "result": "new"}));
+}
+
+#[test]
+fn a_schema_that_came_later_asks_about_what_does_not_fit_it() {
+    let (mut ada, mut bob) = pair(&json!({"collection": "notes"}));
+    put(&mut bob, "n1", json!({"n": "many"}), at(10));
+    put(&mut bob, "n2", json!({"n": 2}), at(11));
+    let schema = json!({"properties": {"n": {"type": "integer"}}});
+    govern(&mut ada, &json!({"collection": "notes", "schemaVersion": "2.0.0", "schema": schema}), 12);
+    let cards = meet(&mut ada, &mut bob, 20);
+    assert_eq!(cards.len(), 1, "two versions of a schema");
+    assert_eq!((cards[0].summary.kind, cards[0].summary.object.as_str()), ("schema_mismatch", "n1"));
+    merge_patch(&mut bob, "n1", json!({"n": 7}), at(30));
+    assert!(meet(&mut ada, &mut bob, 40).is_empty());
+}
+
+#[test]
+fn rules_that_came_later_are_asked_of_what_is_there() {
+    let (mut ada, mut bob) = pair(&json!({"collection": "notes"}));
+    put(&mut ada, "a1", json!({"path": "x", "k": 0}), at(10));
+    put(&mut bob, "b1", json!({"path": "x"}), at(11));
+    meet(&mut ada, &mut bob, 12);
+    merge_patch(&mut ada, "a1", json!({"k": 1}), at(13));
+    merge_patch(&mut bob, "a1", json!({"k": 2}), at(14));
+    assert_eq!(meet(&mut ada, &mut bob, 15).len(), 1);
+    // The field settles itself now, and paths have to be unique.
+    govern(&mut ada, &json!({"collection": "notes", "fields": {"/k": "max"}, "unique": [["/path"]]}), 20);
+    let cards = meet(&mut ada, &mut bob, 21);
+    assert_eq!(cards.iter().map(|card| card.summary.kind).collect::<Vec<_>>(), ["duplicate_identity_key"]);
+    assert_eq!(value(&mut bob, "a1")["k"], 2);
+}
