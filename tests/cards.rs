@@ -50,7 +50,7 @@ fn a_disagreement_is_asked_about_and_answered_on_either_device() {
         assert!(option["recommended"].is_boolean());
     }
     let words = bob.plain(&["card", &card]);
-    assert!(words.stdout.contains(&format!("resolve {} keep_local", &card[..12])), "{}", words.stdout);
+    assert!(words.out.contains(&format!("resolve {} keep_local", &card[..12])), "{}", words.out);
 
     bob.run(&["resolve", "00000000", "merge"]).fails(6, "not_found");
     bob.run(&["resolve", &card, "both"]).fails(2, "usage");

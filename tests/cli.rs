@@ -129,7 +129,6 @@ fn what_goes_wrong_has_its_code_and_exit_code() {
             (&["edit", "n1", "--splice", "/t", "2", "9", ""], 1, "invalid_edit"),
             (&["--actor", "nobody", "list"], 2, "usage"),
             (&["--actor", "agent:x", "delete", "n1"], 3, "refused"),
-            (&["--actor", "agent:x", "edit", "n1", "--merge-patch", "{}"], 4, "needs_decision"),
             (&["ops", "--status", "lost"], 2, "usage"),
             (&["sync"], 7, "peer_unreachable"),
             (&["import", "missing"], 1, "file"),
