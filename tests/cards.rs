@@ -65,7 +65,7 @@ fn a_disagreement_is_asked_about_and_answered_on_either_device() {
         let ended = device.run(&["card", &card]).ok();
         assert_eq!(ended["status"], "resolved");
         assert_eq!(ended["resolution"]["because"], "we talked");
-        assert_eq!(ids(&device.run(&["cards", "--all"]).ok()), [card.clone()]);
+        assert_eq!(ids(&device.run(&["cards", "--all"]).ok()), std::slice::from_ref(&card));
     }
     bob.run(&["resolve", &card, "keep_local"]).fails(1, "decided");
     assert_eq!(daemon.stop(), 0);

@@ -190,3 +190,64 @@ fn rules_that_came_later_are_asked_of_what_is_there() {
     assert_eq!(cards.iter().map(|card| card.summary.kind).collect::<Vec<_>>(), ["duplicate_identity_key"]);
     assert_eq!(value(&mut bob, "a1")["k"], 2);
 }
+
+#[test]
+fn where_everything_is_reviewed_work_done_apart_is_asked_about_though_nothing_contradicts() {
+    let manifest = json!({"collection": "notes", "mergeStrategy": "manual_review"});
+    let both = json!({"a": 1, "b": 1});
+    for (choice, given, expected) in [
+        (Choice::Merge, None, Some(both.clone())),
+        (Choice::Merge, Some(json!({"c": 1})), Some(json!({"c": 1}))),
+        (Choice::Local, None, None),
+        (Choice::Remote, None, None),
+    ] {
+        let (mut ada, mut bob) = pair(&manifest);
+        put(&mut ada, "n1", json!({"a": 0, "b": 0}), at(10));
+        assert!(meet(&mut ada, &mut bob, 11).is_empty());
+        merge_patch(&mut ada, "n1", json!({"a": 1}), at(12));
+        merge_patch(&mut bob, "n1", json!({"b": 1}), at(13));
+        let cards = meet(&mut ada, &mut bob, 20);
+        assert_eq!((cards.len(), cards[0].summary.kind, cards[0].values.len()), (1, "concurrent_edit", 2));
+        assert_eq!(ada.get(&"n1".parse().unwrap()).unwrap().unwrap().state, ObjectState::Conflicted);
+        assert_eq!(value(&mut ada, "n1"), both);
+        let shown = cards[0].values.iter().find(|side| side.shown).unwrap().said.value.clone();
+        let other = cards[0].values.iter().find(|side| !side.shown).unwrap().said.value.clone();
+        answer(&mut ada, &cards[0], choice, given, 30).expect("resolved");
+        assert!(meet(&mut ada, &mut bob, 40).is_empty());
+        let expected = expected.unwrap_or(if choice == Choice::Local { shown } else { other });
+        assert_eq!(value(&mut bob, "n1"), expected, "{choice:?}");
+    }
+}
+
+#[test]
+fn the_author_whom_policy_trusts_more_wins_and_equals_are_asked() {
+    let manifest = json!({"collection": "notes", "mergeStrategy": "strongest_policy_wins"});
+    for turned in [false, true] {
+        // Ada owns the workspace, Bob and Eve are members.
+        let (mut ada, mut bob) = pair(&manifest);
+        let (mut eve, _) = member(&mut ada, 3, Role::Member);
+        put(&mut ada, "n1", json!({"k": 0, "m": 0}), at(10));
+        for engine in [&mut bob, &mut eve] {
+            sync(engine, &mut ada, at(11));
+            sync(engine, &mut ada, at(12));
+        }
+        merge_patch(&mut ada, "n1", json!({"k": "owner"}), at(20));
+        merge_patch(&mut bob, "n1", json!({"k": "member", "m": 1}), at(21));
+        merge_patch(&mut eve, "n1", json!({"m": 2}), at(22));
+        for n in 0..3 {
+            let (one, other) = if turned { (&mut bob, &mut eve) } else { (&mut eve, &mut bob) };
+            sync(one, &mut ada, at(30 + n));
+            sync(other, one, at(40 + n));
+            sync(&mut ada, other, at(50 + n));
+        }
+        for engine in [&mut ada, &mut bob, &mut eve] {
+            assert_eq!(value(engine, "n1")["k"], "owner");
+            let cards = engine.cards(false).unwrap();
+            assert_eq!(cards.iter().map(|card| card.path.as_str()).collect::<Vec<_>>(), ["/m"]);
+        }
+        let before = ada.frontier();
+        assert_eq!(meet(&mut ada, &mut bob, 60).len(), 1);
+        sync(&mut eve, &mut ada, at(61));
+        assert_eq!(before, ada.frontier(), "they come to rest");
+    }
+}

@@ -100,6 +100,9 @@ pub enum AboutRow {
     /// It refers to an object that was deleted.
     #[n(6)]
     Dangling(#[n(0)] TargetRow),
+    /// Everything that was done apart, in a collection where all of that is reviewed.
+    #[n(7)]
+    Heads,
 }
 
 /// One reference of an object.

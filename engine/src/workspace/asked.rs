@@ -222,6 +222,7 @@ impl Engine {
             AboutRow::Deletion => self.deletion_offers(&key),
             AboutRow::Lives => self.life_offers(&row.object),
             AboutRow::Held(no, seq) => self.held_offers(&key, (*no, *seq)),
+            AboutRow::Heads => self.head_offers(&key),
             AboutRow::Value(_) => self.object_offers(&[key]),
             AboutRow::Unique(digest) => {
                 let objects: Vec<ObjectKey> = self.sharing(digest)?.into_iter().collect();
@@ -289,6 +290,21 @@ impl Engine {
         let operations = tombstones.iter().rev().map(|(_, _, entry)| entry.operation).collect();
         offers.push(Offer { alternative: gone, operations, author });
         Ok(offers)
+    }
+
+    /// The states that an object's authors left without knowledge of each other.
+    fn head_offers(&mut self, key: &ObjectKey) -> Result<Vec<Offer>, StoreError> {
+        let Some(object) = self.object_row(key)? else { return Ok(Vec::new()) };
+        let authors = self.authors(&object)?;
+        let mut offers = Vec::new();
+        for head in &object.heads {
+            let value = self.with_document(&object, |doc| document::read_past(doc, &[*head]))?;
+            let keep = conflict::Keep::Gone;
+            let side = Alternative { change: *head, changes: vec![*head], value, keep, is_shown: false };
+            offers.push(side);
+        }
+        choose_shown(&mut offers, &authors, self.device());
+        Ok(offers.into_iter().map(|side| offer(side, &authors)).collect())
     }
 
     /// Whole objects as sides: the oldest is the one that stays where one has to go.
@@ -393,6 +409,7 @@ impl Engine {
             (AboutRow::Unique(_), Choice::Remote) => format!("Another of the objects stays; the rest are deleted on every device, and stay in their history.{pick}"),
             (AboutRow::Dangling(_), Choice::Local) => format!("The reference at {at} is taken away on every device; what it referred to stays deleted."),
             (AboutRow::Dangling(_), Choice::Remote) => "What it refers to is brought back on every device.".to_owned(),
+            (AboutRow::Heads, Choice::Merge) => "All of it stays as it was brought together, or the value given with --value takes its place, on every device.".to_owned(),
             (AboutRow::Value(_), Choice::Merge) => "The value given with --value, which has to fit the collection, becomes the object's on every device.".to_owned(),
             (AboutRow::Held(..), Choice::Local | Choice::Decline) => "The change is let in together with what takes it back: nothing looks different, and everybody goes on.".to_owned(),
             (AboutRow::Held(..), Choice::Remote) => "The change is let in on every device.".to_owned(),

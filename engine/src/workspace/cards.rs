@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use syncd_evidence::{Outcome, RecordKind};
 use syncd_schema::entry::Subject;
-use syncd_schema::manifest::{Manifest, OnConflict};
+use syncd_schema::manifest::{Manifest, MergeStrategy, OnConflict};
 use syncd_schema::{Actor, DeviceId, Digest, Entry, Incarnation, ObjectId, OperationType, cbor, domain};
 
 /// What kind of question a card asks.
@@ -48,10 +48,12 @@ pub enum CardKind {
     DuplicateKey,
     /// It refers to what was deleted.
     DanglingReference,
+    /// Work done apart, in a collection where all of that is reviewed.
+    ConcurrentEdit,
 }
 
 impl CardKind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::ConcurrentValue,
         Self::DeleteEdit,
         Self::ReplacedContainer,
@@ -64,6 +66,7 @@ impl CardKind {
         Self::BrokenInvariant,
         Self::DuplicateKey,
         Self::DanglingReference,
+        Self::ConcurrentEdit,
     ];
 
     /// The word used in lists and records.
@@ -82,6 +85,7 @@ impl CardKind {
             Self::BrokenInvariant => "broken_invariant",
             Self::DuplicateKey => "duplicate_identity_key",
             Self::DanglingReference => "dangling_reference",
+            Self::ConcurrentEdit => "concurrent_edit",
         }
     }
 
@@ -109,6 +113,8 @@ pub(crate) struct Decided {
     pub(crate) settles: Option<Settlement>,
     /// Who made it, and how.
     pub(crate) row: DecidedRow,
+    /// The governance it was written under.
+    pub(crate) governance: Vec<Digest>,
 }
 
 impl Decided {
@@ -130,6 +136,7 @@ impl Decided {
                 because: entry.note.clone(),
                 at: entry.time,
             },
+            governance: entry.governance.clone(),
         }
     }
 }
@@ -188,7 +195,8 @@ impl Engine {
         let was_deleted = !row.covered.is_empty();
         let manifest = self.governance().manifest(&row.collection);
         let judges = manifest.judges_values() && (staged.rejudged || !staged.admitted.is_empty());
-        if judged.is_none() && row.cards.is_empty() && !was_deleted && !judges {
+        let reviews = manifest.merge_strategy == MergeStrategy::ManualReview && row.heads.len() > 1;
+        if judged.is_none() && row.cards.is_empty() && !was_deleted && !judges && !reviews {
             return Ok(());
         }
         let mut before: BTreeMap<Digest, CardRow> = BTreeMap::new();
@@ -210,6 +218,10 @@ impl Engine {
                 |row: &CardRow| matches!(row.about, AboutRow::Value(_)) && !staged.row.is_tombstoned();
             wanted
                 .extend(before.iter().filter(|(_, row)| about(row)).map(|(card, row)| (*card, row.clone())));
+        }
+        if reviews && !staged.row.is_tombstoned() {
+            let card = self.card_id(&staged.row, "heads", &staged.row.heads);
+            wanted.insert(card, new_card(&staged.row, CardKind::ConcurrentEdit, AboutRow::Heads, stage));
         }
         if let Some(card) = self.deletion_card(&staged.row) {
             let row = new_card(&staged.row, CardKind::DeleteEdit, AboutRow::Deletion, stage);
@@ -478,7 +490,7 @@ fn takes_place(old: &CardRow, new: &CardRow, judged: Option<&Judged>) -> bool {
         (AboutRow::Conflict(old), AboutRow::Conflict(new), Some(judged)) => {
             place(&judged.before, old).is_some_and(|at| place(&judged.after, new) == Some(at))
         }
-        (AboutRow::Deletion, AboutRow::Deletion, _) => true,
+        (AboutRow::Deletion, AboutRow::Deletion, _) | (AboutRow::Heads, AboutRow::Heads, _) => true,
         _ => false,
     }
 }

@@ -54,6 +54,7 @@ impl Engine {
             }
         };
         let after = self.undouble(stage, staged, after)?;
+        let after = self.settle_by_strength(stage, staged, after)?;
         if after == before && !staged.rejudged {
             return Ok(None);
         }

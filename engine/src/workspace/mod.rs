@@ -33,6 +33,7 @@ mod seal;
 mod segments;
 mod stage;
 mod strategy;
+mod strength;
 mod undouble;
 mod values;
 mod verify;

@@ -160,6 +160,7 @@ impl Engine {
             AboutRow::Deletion => self.resolve_deletion(stage, &answering),
             AboutRow::Lives => self.resolve_lives(stage, &answering),
             AboutRow::Held(no, seq) => self.resolve_held(stage, &answering, (no, seq)),
+            AboutRow::Heads => self.resolve_heads(stage, &answering),
             AboutRow::Value(_) => self.resolve_value(stage, &answering),
             AboutRow::Unique(digest) => self.resolve_shared(stage, &answering, &digest),
             AboutRow::Dangling(ref target) => self.resolve_dangling(stage, &answering, target),
@@ -391,10 +392,10 @@ impl Engine {
         let at = self.next_operation(stage, log);
         let subject = subject_of(&object);
         let proof = {
+            // Whoever may not delete may not delete by way of a card either; every other device asks its gate this.
             let question = Asked {
-                action: Action::Operation(OperationType::Resolve),
-                argued: asked.row.generation >= judge::MACHINE_GENERATIONS,
-                ..self.question(asked.request, Some(&subject), Some(&manifest), Base::NotNeeded)
+                action: Action::Delete,
+                ..self.question(asked.request, Some(&subject), Some(&manifest), Base::Missing)
             };
             self.admit_local(stage, asked.request, &rules, &question, at.0)?
         };

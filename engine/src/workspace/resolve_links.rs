@@ -30,6 +30,33 @@ impl Engine {
         self.write_decided(stage, asked, object, |writer| writer.set(&Spot::Root, &[], value))
     }
 
+    /// Settles everything that was done apart: by one side, by a value, or by all of it as it was brought together.
+    pub(super) fn resolve_heads(
+        &mut self,
+        stage: &mut Stage,
+        asked: &Answering<'_>,
+    ) -> Result<Written, WriteError> {
+        let value = match (asked.resolve.choice, asked.resolve.pick) {
+            (Choice::Local | Choice::Fork, _) => Some(asked.shown()?.value.clone()),
+            (Choice::Remote, _) | (Choice::Merge, Some(_)) => Some(asked.side(false)?.value.clone()),
+            (Choice::Merge, None) => asked.resolve.value.clone(),
+            (choice @ Choice::Decline, _) => return Err(ResolveError::NoOption(choice).into()),
+        };
+        let forked = match asked.resolve.choice {
+            Choice::Fork => {
+                let other = asked.side(false)?.value.clone();
+                Some(self.fork_off(stage, asked, &other)?)
+            }
+            _ => None,
+        };
+        let object = self.asked_object(asked.key())?;
+        let written = self.write_decided(stage, asked, object, |writer| match &value {
+            Some(value) => writer.set(&Spot::Root, &[], value),
+            None => Ok(()),
+        })?;
+        Ok(Written { object: forked.or(written.object.clone()), ..written })
+    }
+
     /// Keeps one of the objects that share a value, and ends the others.
     pub(super) fn resolve_shared(
         &mut self,

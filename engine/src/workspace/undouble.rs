@@ -25,8 +25,7 @@ impl Engine {
         staged: &mut StagedObject,
         after: BTreeSet<Conflict>,
     ) -> Result<BTreeSet<Conflict>, StoreError> {
-        let may_write = self.store_row.stopped.is_none() && self.governance().role(&self.device()).is_some();
-        if !may_write || staged.whole.is_some() {
+        if !self.may_settle(staged) {
             return Ok(after);
         }
         let copies: Vec<&Conflict> =
@@ -35,15 +34,36 @@ impl Engine {
         for conflict in copies {
             let Some(change) = self.without_copies(staged, conflict) else { continue };
             if !document::holds(&staged.document, &change.hash) {
-                written.extend(self.log_undoubled(stage, staged, change)?);
+                written.extend(self.log_settled(
+                    stage,
+                    staged,
+                    change,
+                    "one copy of what several typed alike",
+                )?);
             }
         }
+        self.judged_again(staged, after, &written)
+    }
+
+    /// Whether this device settles by itself what needs no judgement: it may write, and nothing is held.
+    pub(super) fn may_settle(&self, staged: &StagedObject) -> bool {
+        let is_member = self.governance().role(&self.device()).is_some();
+        self.store_row.stopped.is_none() && is_member && staged.whole.is_none()
+    }
+
+    /// What contradicts in an object after some more changes of this device.
+    pub(super) fn judged_again(
+        &self,
+        staged: &StagedObject,
+        after: BTreeSet<Conflict>,
+        written: &[Digest],
+    ) -> Result<BTreeSet<Conflict>, StoreError> {
         if written.is_empty() {
             return Ok(after);
         }
         let by_lines = self.by_lines(&staged.row, &staged.document);
         // What was too much to compare would not have come here.
-        Ok(conflict::update(&staged.document, &after, &written, &by_lines).unwrap_or(after))
+        Ok(conflict::update(&staged.document, &after, written, &by_lines).unwrap_or(after))
     }
 
     fn without_copies(&self, staged: &StagedObject, conflict: &Conflict) -> Option<EncodedChange> {
@@ -63,12 +83,13 @@ impl Engine {
         write.inspect_err(|error| tracing::warn!(%error, "an edit that several made stays doubled")).ok()
     }
 
-    /// Logs the deletion and joins it to its document; nothing when policy does not let this device do it.
-    fn log_undoubled(
+    /// Logs what this device settled by itself and joins it to its document; nothing when policy does not let it.
+    pub(super) fn log_settled(
         &mut self,
         stage: &mut Stage,
         staged: &mut StagedObject,
         change: EncodedChange,
+        why: &str,
     ) -> Result<Option<Digest>, StoreError> {
         let rules = Arc::clone(&self.rules);
         let manifest = rules.governance.manifest(&staged.row.collection);
@@ -101,7 +122,7 @@ impl Engine {
         }
         let (hash, length) = (change.hash, change.bytes.len());
         let mut entry = self.entry(&request, EntryKind::RESOLUTION, at, Some(subject), (hash, length), None);
-        entry.note = Some("one copy of what several typed alike".to_owned());
+        entry.note = Some(why.to_owned());
         let (seq, _) =
             self.log_entry(stage, log, entry, change.bytes.clone(), &proof, OperationType::Resolve);
         staged.admitted.push(AdmittedChange::new((hash, change.bytes), log, seq, at.1, proof));

@@ -79,7 +79,7 @@ impl Engine {
     fn is_asked(&self, card: &Digest, row: &CardRow) -> Result<bool, StoreError> {
         let object = (row.object.clone(), row.collection.clone(), row.incarnation);
         Ok(match row.about {
-            AboutRow::Conflict(_) | AboutRow::Deletion | AboutRow::Value(_) => {
+            AboutRow::Conflict(_) | AboutRow::Deletion | AboutRow::Value(_) | AboutRow::Heads => {
                 self.object_row(&object)?.is_some_and(|row| row.cards.contains(card))
             }
             AboutRow::Lives => {

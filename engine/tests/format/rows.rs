@@ -106,6 +106,7 @@ fn rows() {
         AboutRow::Value("schema".to_owned()),
         AboutRow::Unique(digest(0x9e)),
         AboutRow::Dangling(target.clone()),
+        AboutRow::Heads,
     ] {
         let by = DecidedRow {
             operation: operation(5),
