@@ -14,7 +14,7 @@ use common::*;
 use serde_json::{Value, json};
 use syncd_engine::conflict::Choice;
 use syncd_engine::workspace::{CardView, Resolve};
-use syncd_engine::{Engine, Intent, WriteError, Written};
+use syncd_engine::{Engine, Intent, WriteError, WriteRequest, Written};
 use syncd_schema::{Digest, EntryKind, ObjectState, Role, UnixMicros};
 
 fn at(n: u64) -> UnixMicros {
@@ -83,7 +83,7 @@ fn two_objects_with_one_unique_value_are_asked_about() {
         assert_eq!(cards.len(), 1);
         assert_eq!(
             (cards[0].summary.kind, offered(&cards[0])),
-            ("duplicate_identity_key", vec!["keep_local", "keep_remote"])
+            ("duplicate_key", vec!["keep_local", "keep_remote"])
         );
         assert_eq!(cards[0].values.len(), 2);
         // A third one joins the question.
@@ -187,7 +187,7 @@ fn rules_that_came_later_are_asked_of_what_is_there() {
     // The field settles itself now, and paths have to be unique.
     govern(&mut ada, &json!({"collection": "notes", "fields": {"/k": "max"}, "unique": [["/path"]]}), 20);
     let cards = meet(&mut ada, &mut bob, 21);
-    assert_eq!(cards.iter().map(|card| card.summary.kind).collect::<Vec<_>>(), ["duplicate_identity_key"]);
+    assert_eq!(cards.iter().map(|card| card.summary.kind).collect::<Vec<_>>(), ["duplicate_key"]);
     assert_eq!(value(&mut bob, "a1")["k"], 2);
 }
 
@@ -249,5 +249,39 @@ fn the_author_whom_policy_trusts_more_wins_and_equals_are_asked() {
         assert_eq!(meet(&mut ada, &mut bob, 60).len(), 1);
         sync(&mut eve, &mut ada, at(61));
         assert_eq!(before, ada.frontier(), "they come to rest");
+    }
+}
+
+/// Puts an object on behalf of a caller who names the call.
+fn put_keyed(engine: &mut Engine, id: &str, value: Value, n: u64) -> Result<Written, WriteError> {
+    let (collection, object) = ("notes".parse().unwrap(), Some(id.parse().unwrap()));
+    let mut request = WriteRequest::new(user(), Intent::Put { collection, object, value });
+    request.idempotency_key = Some("call-1".to_owned());
+    engine.write(&[request], at(n)).expect("the disk works").0.remove(0)
+}
+
+#[test]
+fn one_callers_key_for_two_things_on_two_devices_is_asked_about() {
+    for equal in [true, false] {
+        let (mut ada, mut bob) = pair(&json!({"collection": "notes"}));
+        put_keyed(&mut ada, "n1", json!({"n": 1}), 10).expect("put");
+        let there = if equal { ("n1", json!({"n": 1})) } else { ("n2", json!({"n": 2})) };
+        put_keyed(&mut bob, there.0, there.1, 11).expect("put");
+        let cards = meet(&mut ada, &mut bob, 20);
+        if equal {
+            assert!(cards.is_empty(), "repeated elsewhere, it is the same");
+            continue;
+        }
+        assert_eq!((cards.len(), cards[0].summary.kind, cards[0].values.len()), (1, "replay_collision", 2));
+        assert_eq!((value(&mut ada, "n1"), value(&mut ada, "n2")), (json!({"n": 1}), json!({"n": 2})));
+        answer(&mut bob, &cards[0], Choice::Merge, None, 30).expect("resolved");
+        assert!(meet(&mut ada, &mut bob, 40).is_empty());
+        // Who hears of the answer together with the uses is not asked.
+        let (mut eve, _) = member(&mut ada, 3, Role::Member);
+        sync(&mut eve, &mut ada, at(50));
+        sync(&mut eve, &mut ada, at(51));
+        assert!(eve.cards(false).unwrap().is_empty());
+        let again = put_keyed(&mut ada, "n3", json!({}), 60);
+        assert!(matches!(again, Err(WriteError::KeyReused(_))), "{again:?}");
     }
 }

@@ -103,6 +103,30 @@ pub enum AboutRow {
     /// Everything that was done apart, in a collection where all of that is reviewed.
     #[n(7)]
     Heads,
+    /// A caller's key was used for different things, by the name under which its uses stand.
+    #[n(8)]
+    Replay(#[n(0)] Digest),
+}
+
+/// One row of `idempotency` that names the uses of a caller's key, on whatever device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct UsesRow {
+    /// Each use, by operation.
+    #[n(0)]
+    pub uses: Vec<UseRow>,
+}
+
+/// One use of a key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(array)]
+pub struct UseRow {
+    /// The operation.
+    #[n(0)]
+    pub operation: OperationId,
+    /// What it did.
+    #[n(1)]
+    pub payload: Digest,
 }
 
 /// One reference of an object.

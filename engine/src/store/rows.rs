@@ -5,7 +5,7 @@
 
 pub use super::card_rows::{
     AboutRow, CardEnd, CardRow, ConflictRow, ConflictsRow, DecidedRow, LinksRow, OpRow, PlaceKey, SideRow,
-    TargetRow,
+    TargetRow, UseRow, UsesRow,
 };
 use super::tables::{LogNo, Table, key};
 use super::{Batch, Store, StoreError};

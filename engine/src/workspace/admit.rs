@@ -419,6 +419,9 @@ impl Engine {
         if entry.kind.is_governance() {
             record.kind = RecordKind::Governance;
         }
+        if entry.idempotency_key.is_some() {
+            stage.keyed.push(entry.clone());
+        }
         let at = (arrival.no, arrival.seq);
         done.records.push((at, record));
         done.states.insert(at, (arrival.log, EntryState::Admitted, None));

@@ -223,6 +223,22 @@ impl Engine {
             AboutRow::Lives => self.life_offers(&row.object),
             AboutRow::Held(no, seq) => self.held_offers(&key, (*no, *seq)),
             AboutRow::Heads => self.head_offers(&key),
+            AboutRow::Replay(name) => {
+                let mut offers = Vec::new();
+                for used in self.uses(None, name)?.uses {
+                    let Some(found) = self.find_operation(used.operation)? else { continue };
+                    let device = self.log_id(found.no).map(|log| log.device);
+                    let value =
+                        serde_json::json!(found.record.entry.subject.as_ref().map(|about| &about.object));
+                    let keep = conflict::Keep::Gone;
+                    let changes = vec![used.payload];
+                    let alternative =
+                        Alternative { change: used.payload, changes, value, keep, is_shown: true };
+                    let (operations, author) = (vec![used.operation], Some((device, found.record.entry)));
+                    offers.push(Offer { alternative, operations, author });
+                }
+                Ok(offers)
+            }
             AboutRow::Value(_) => self.object_offers(&[key]),
             AboutRow::Unique(digest) => {
                 let objects: Vec<ObjectKey> = self.sharing(digest)?.into_iter().collect();
@@ -409,6 +425,7 @@ impl Engine {
             (AboutRow::Unique(_), Choice::Remote) => format!("Another of the objects stays; the rest are deleted on every device, and stay in their history.{pick}"),
             (AboutRow::Dangling(_), Choice::Local) => format!("The reference at {at} is taken away on every device; what it referred to stays deleted."),
             (AboutRow::Dangling(_), Choice::Remote) => "What it refers to is brought back on every device.".to_owned(),
+            (AboutRow::Replay(_), Choice::Merge) => "Both were meant and stay, on every device. If one was not, edit or delete what it made before you answer.".to_owned(),
             (AboutRow::Heads, Choice::Merge) => "All of it stays as it was brought together, or the value given with --value takes its place, on every device.".to_owned(),
             (AboutRow::Value(_), Choice::Merge) => "The value given with --value, which has to fit the collection, becomes the object's on every device.".to_owned(),
             (AboutRow::Held(..), Choice::Local | Choice::Decline) => "The change is let in together with what takes it back: nothing looks different, and everybody goes on.".to_owned(),
@@ -422,7 +439,7 @@ impl Engine {
         };
         let fits = |choice: &Choice| match (&row.about, choice) {
             (AboutRow::Held(..), Choice::Decline) => true,
-            (AboutRow::Value(_), choice) => *choice == Choice::Merge,
+            (AboutRow::Value(_) | AboutRow::Replay(_), choice) => *choice == Choice::Merge,
             (AboutRow::Unique(_) | AboutRow::Dangling(_), choice) => {
                 matches!(choice, Choice::Local | Choice::Remote)
             }

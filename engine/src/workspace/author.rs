@@ -142,6 +142,9 @@ impl Engine {
     ) -> (LogSeq, Digest) {
         let kind = self.staged_log(stage, log).map_or(LogKind::Local, |state| state.row.kind);
         let actor = entry.actor.clone();
+        if entry.idempotency_key.is_some() && matches!(kind, LogKind::Device(_)) {
+            stage.keyed.push(entry.clone());
+        }
         let (seq, leaf) = self.append(stage, log, entry, payload);
         let covers = Coverage { log: Self::covered(&kind), first: seq, count: 1 };
         let record = ledger::admission(&actor, self.device(), operation, covers, proof.decision());

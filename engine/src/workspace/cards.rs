@@ -50,10 +50,12 @@ pub enum CardKind {
     DanglingReference,
     /// Work done apart, in a collection where all of that is reviewed.
     ConcurrentEdit,
+    /// One caller's key for two different things.
+    ReplayCollision,
 }
 
 impl CardKind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::ConcurrentValue,
         Self::DeleteEdit,
         Self::ReplacedContainer,
@@ -67,6 +69,7 @@ impl CardKind {
         Self::DuplicateKey,
         Self::DanglingReference,
         Self::ConcurrentEdit,
+        Self::ReplayCollision,
     ];
 
     /// The word used in lists and records.
@@ -83,9 +86,10 @@ impl CardKind {
             Self::HeldChange => "held_change",
             Self::SchemaMismatch => "schema_mismatch",
             Self::BrokenInvariant => "broken_invariant",
-            Self::DuplicateKey => "duplicate_identity_key",
+            Self::DuplicateKey => "duplicate_key",
             Self::DanglingReference => "dangling_reference",
             Self::ConcurrentEdit => "concurrent_edit",
+            Self::ReplayCollision => "replay_collision",
         }
     }
 
@@ -115,6 +119,8 @@ pub(crate) struct Decided {
     pub(crate) row: DecidedRow,
     /// The governance it was written under.
     pub(crate) governance: Vec<Digest>,
+    /// The object it is about.
+    pub(crate) subject: Option<Subject>,
 }
 
 impl Decided {
@@ -137,6 +143,7 @@ impl Decided {
                 at: entry.time,
             },
             governance: entry.governance.clone(),
+            subject: entry.subject.clone(),
         }
     }
 }
@@ -471,6 +478,22 @@ pub(super) fn new_card(row: &ObjectRow, kind: CardKind, about: AboutRow, stage: 
         object: row.object.clone(),
         collection: row.collection.clone(),
         incarnation: row.incarnation,
+        kind: kind as u8,
+        path: String::new(),
+        about,
+        opened: stage.now,
+        before: Vec::new(),
+        generation: 0,
+        end: None,
+    }
+}
+
+/// A card about what an entry names.
+pub(super) fn new_card_of(subject: &Subject, kind: CardKind, about: AboutRow, stage: &Stage) -> CardRow {
+    CardRow {
+        object: subject.object.clone(),
+        collection: subject.collection.clone(),
+        incarnation: subject.incarnation,
         kind: kind as u8,
         path: String::new(),
         about,

@@ -27,6 +27,7 @@ mod propose;
 mod read;
 mod receive;
 mod recovery;
+mod replay;
 mod resolve;
 mod resolve_links;
 mod seal;

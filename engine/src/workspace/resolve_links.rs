@@ -30,6 +30,21 @@ impl Engine {
         self.write_decided(stage, asked, object, |writer| writer.set(&Spot::Root, &[], value))
     }
 
+    /// Says that all uses of a caller's key were meant.
+    pub(super) fn resolve_replay(
+        &mut self,
+        stage: &mut Stage,
+        asked: &Answering<'_>,
+    ) -> Result<Written, WriteError> {
+        if asked.resolve.choice != Choice::Merge {
+            return Err(ResolveError::NoOption(asked.resolve.choice).into());
+        }
+        let object = self.asked_object(asked.key())?;
+        // Named as a change of its own: those who have not seen both uses yet know by it that they are answered.
+        let question = Question::Change(asked.resolve.card);
+        self.write_answer(stage, asked, object, question, |_| Ok(()))
+    }
+
     /// Settles everything that was done apart: by one side, by a value, or by all of it as it was brought together.
     pub(super) fn resolve_heads(
         &mut self,
@@ -118,12 +133,23 @@ impl Engine {
         object: ObjectRow,
         fill: impl Fn(&mut document::writer::Writer<'_, '_>) -> Result<(), document::EditError>,
     ) -> Result<Written, WriteError> {
+        self.write_answer(stage, asked, object, Question::Place(asked.resolve.card), fill)
+    }
+
+    fn write_answer(
+        &mut self,
+        stage: &mut Stage,
+        asked: &Answering<'_>,
+        object: ObjectRow,
+        question: Question,
+        fill: impl Fn(&mut document::writer::Writer<'_, '_>) -> Result<(), document::EditError>,
+    ) -> Result<Written, WriteError> {
         let rules = Arc::clone(&self.rules);
         let manifest = rules.governance.manifest(&object.collection);
         let heads: BTreeSet<Digest> = object.heads.iter().copied().collect();
-        let about = (asked.resolve.card, asked.resolve.choice, Question::Place(asked.resolve.card));
+        let about = (asked.resolve.card, asked.resolve.choice, question);
         let change = self.with_document(&object, |doc| {
-            conflict::write(doc, &heads, about, &manifest, |writer, _| fill(writer))
+            conflict::write(doc, &heads, about.clone(), &manifest, |writer, _| fill(writer))
         })??;
         let after = self.with_document(&object, |doc| {
             let mut after = doc.clone();

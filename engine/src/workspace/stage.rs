@@ -74,6 +74,8 @@ pub(crate) struct Stage {
     pub(crate) next_document: u64,
     pub(crate) session_logged: bool,
     pub(crate) payload_bytes: usize,
+    /// Admitted entries that carry a caller's key.
+    pub(crate) keyed: Vec<Entry>,
     /// The newest entry that may have decided something about whole objects.
     pub(super) deciding: Option<DecidedRow>,
     findings: HashMap<Digest, Finding>,
@@ -132,6 +134,7 @@ impl Engine {
             next_document: self.next_document,
             session_logged: self.session_logged,
             payload_bytes: 0,
+            keyed: Vec::new(),
             deciding: None,
             findings: HashMap::new(),
             decisions_of_last: BTreeSet::new(),
@@ -375,6 +378,12 @@ impl Engine {
             .max_by_key(|decided| decided.row.at)
             .map(|decided| decided.row.clone());
         self.update_links(&mut stage, &objects)?;
+        for decided in objects.values().flat_map(|staged| &staged.decided) {
+            self.settle_keys(&mut stage, decided)?;
+        }
+        for entry in std::mem::take(&mut stage.keyed) {
+            self.note_key(&mut stage, &entry)?;
+        }
         for (no, records) in std::mem::take(&mut stage.appended) {
             self.seal_appended(&mut stage, no, &records)?;
         }

@@ -87,6 +87,7 @@ impl Engine {
                 self.lives_card(&lives).is_some_and(|(asked, _)| asked == *card)
             }
             AboutRow::Unique(digest) => self.shared_card(&digest, &self.sharing(&digest)?) == Some(*card),
+            AboutRow::Replay(name) => self.replay_card(&name, &self.uses(None, &name)?) == Some(*card),
             AboutRow::Dangling(ref target) => {
                 self.dangling_card(&object, target) == *card && self.is_gone(None, target)?
             }

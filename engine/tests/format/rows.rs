@@ -5,7 +5,7 @@ use crate::vectors::*;
 use syncd_engine::store::rows::{
     AboutRow, CardEnd, CardRow, ConflictRow, ConflictsRow, DecidedRow, GovernanceRow, IdempotencyRow,
     LinksRow, LogKind, LogRow, ObjectRow, OpRow, PartRow, PeerRow, PendingRow, PlaceKey, RunRow, SideRow,
-    Source, StoreRow, TargetRow, TicketRow, WorkspaceKey,
+    Source, StoreRow, TargetRow, TicketRow, UseRow, UsesRow, WorkspaceKey,
 };
 use syncd_engine::store::tables::{LogNo, key};
 use syncd_evidence::Tree;
@@ -98,6 +98,8 @@ fn rows() {
     let target = TargetRow { path: "/parent".to_owned(), collection: name("notes"), object: name("n2") };
     let links = LinksRow { unique: vec![digest(0x9e)], targets: vec![target.clone()] };
     check_row(&mut file, "links", &links);
+    let used = UseRow { operation: operation(6), payload: digest(0xa0) };
+    check_row(&mut file, "idempotency: uses", &UsesRow { uses: vec![used] });
     for about in [
         AboutRow::Conflict(digest(0x9b)),
         AboutRow::Deletion,
@@ -107,6 +109,7 @@ fn rows() {
         AboutRow::Unique(digest(0x9e)),
         AboutRow::Dangling(target.clone()),
         AboutRow::Heads,
+        AboutRow::Replay(digest(0x9f)),
     ] {
         let by = DecidedRow {
             operation: operation(5),

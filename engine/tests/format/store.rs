@@ -10,7 +10,7 @@ use syncd_engine::log::run;
 use syncd_engine::store::Store;
 use syncd_engine::store::rows::{
     CardRow, ConflictsRow, GovernanceRow, IdempotencyRow, LinksRow, LogRow, ObjectRow, PartRow, PeerRow,
-    PendingRow, RunRow, StoreRow, TicketRow,
+    PendingRow, RunRow, StoreRow, TicketRow, UsesRow,
 };
 use syncd_engine::store::seal::SealKey;
 use syncd_engine::store::tables::Table;
@@ -226,7 +226,10 @@ fn every_row(disk: &Disk) {
                 Table::Links if key[0] < 2 => value.clone(),
                 Table::Links => canonical::<LinksRow>(&value).0,
                 Table::Pending => canonical::<PendingRow>(&value).0,
-                Table::Idempotency => canonical::<IdempotencyRow>(&value).0,
+                Table::Idempotency if minicbor::decode::<IdempotencyRow>(&value).is_ok() => {
+                    canonical::<IdempotencyRow>(&value).0
+                }
+                Table::Idempotency => canonical::<UsesRow>(&value).0,
                 Table::Decisions => {
                     let decision = Decision::from_bytes(&value).expect("a decision");
                     assert_eq!(decision.digest().0.to_vec(), key);
