@@ -99,6 +99,6 @@ fn a_log_names_things_and_never_says_what_is_in_them() {
     line(&at_ada, &["device{", "request{kind=\"edit\"", "object=n1", &format!("operation={operation}")]);
     line(&at_ada, &["device{", "session{peer=", "object=n1", "an object changed"]);
     line(&at_bob, &["device{", "session{peer=", "object=n3", "an object changed"]);
-    line(&at_ada, &["device{", "request{kind=\"edit\"", "actor=agent:x", "needs_decision"]);
+    line(&at_ada, &["device{", "request{kind=\"edit\"", "actor=agent:x", "answered"]);
     line(&at_ada, &["device{", "pairing{peer="]);
 }
