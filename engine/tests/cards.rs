@@ -520,3 +520,39 @@ fn an_edit_that_several_devices_make_alike_stands_there_once() {
         meet(&mut ada, &mut bob);
     }
 }
+
+#[test]
+fn an_answer_overrules_the_deletions_it_has_seen_and_no_other() {
+    let (mut ada, mut bob) = apart(json!({"k": 1}));
+    let (mut eve, _) = member(&mut ada, 3, Role::Member);
+    for n in 0..2 {
+        sync(&mut eve, &mut ada, at(3 + n));
+    }
+    let delete = || Intent::Delete { object: "n1".parse().unwrap() };
+    write(&mut ada, delete(), at(10)).expect("deleted");
+    merge_patch(&mut bob, "n1", json!({"k": 2}), at(11));
+    // Eve deletes the same state, and nobody hears of it yet.
+    write(&mut eve, delete(), at(12)).expect("deleted");
+    let one = meet(&mut ada, &mut bob)[0];
+    resolve(&mut ada, answer(one, Choice::Local), 20);
+    assert_eq!(meet(&mut ada, &mut bob), []);
+    assert_eq!(view(&mut ada).value, json!({"k": 2}));
+    // She deleted what was there when the answer was given; the answer is about exactly that state.
+    sync(&mut eve, &mut ada, at(30));
+    for engine in [&mut ada, &mut eve] {
+        assert_eq!((open(engine), view(engine).value.clone()), (vec![], json!({"k": 2})));
+    }
+    assert_eq!(portrait(&mut ada), portrait(&mut eve));
+}
+
+#[test]
+fn whoever_may_not_delete_or_edit_may_not_do_so_by_way_of_a_card() {
+    let (mut ada, mut bob) = apart(json!({"k": 1}));
+    write(&mut ada, Intent::Delete { object: "n1".parse().unwrap() }, at(10)).expect("deleted");
+    merge_patch(&mut bob, "n1", json!({"k": 2}), at(11));
+    let one = meet(&mut ada, &mut bob)[0];
+    let refused = resolve_as(&mut ada, "agent:a", answer(one, Choice::Remote), 20);
+    assert!(matches!(refused, Err(WriteError::Refused(_))), "agents do not delete: {refused:?}");
+    resolve_as(&mut ada, "agent:a", answer(one, Choice::Local), 21).expect("an agent may say that it stays");
+    assert_eq!(meet(&mut ada, &mut bob), []);
+}

@@ -177,3 +177,22 @@ fn other_objects_never_wait() {
         assert_eq!(open(engine).len(), 1);
     }
 }
+
+#[test]
+fn what_was_held_comes_in_when_the_manifest_no_longer_wants_it_held() {
+    let mut engines = three();
+    merge_patch(&mut engines[0], "n1", json!({"k": 1}), at(10));
+    merge_patch(&mut engines[1], "n1", json!({"k": 2}), at(11));
+    all_meet(&mut engines, 20);
+    assert_eq!(view(&mut engines[0]).state, ObjectState::Held);
+    let manifest = br#"{"collection":"notes","policyClass":"high","onConflict":"surface"}"#.to_vec();
+    write(&mut engines[0], Intent::Govern(EntryKind::MANIFEST, manifest), at(40)).expect("governed");
+    all_meet(&mut engines, 50);
+    let cards = open(&engines[0]);
+    assert_eq!(cards.len(), 1, "it is asked all the same");
+    let values: Vec<Value> = engines.iter_mut().map(|engine| view(engine).value).collect();
+    assert!(values.windows(2).all(|pair| pair[0] == pair[1]), "{values:?}");
+    for engine in &mut engines {
+        assert_eq!((open(engine), view(engine).state), (cards.clone(), ObjectState::Conflicted));
+    }
+}

@@ -227,3 +227,37 @@ fn in_a_critical_collection_an_agent_proposes_whole_objects_too() {
         }
     }
 }
+
+#[test]
+fn the_same_proposed_again_after_it_was_decided_asks_nobody() {
+    for choice in [Choice::Remote, Choice::Decline] {
+        let (mut ada, mut bob) = apart(json!({"n": 1}));
+        let (mut eve, _) = member(&mut ada, 3, Role::Member);
+        for n in 0..2 {
+            sync(&mut eve, &mut ada, at(3 + n));
+        }
+        let base = Some(view(&mut bob).heads);
+        merge_patch(&mut bob, "n1", json!({"n": 5}), at(10));
+        merge_patch(&mut eve, "n1", json!({"n": 6}), at(10));
+        // Two devices propose the same on the same base: equal bytes in two logs.
+        let here = agent_edit(&mut bob, base.clone(), json!({"m": 2}), 11);
+        let there = agent_edit(&mut eve, base.clone(), json!({"m": 2}), 12);
+        assert_eq!(here.card, there.card);
+        sync(&mut bob, &mut ada, at(13));
+        let card = here.card.unwrap();
+        resolve(&mut ada, card, choice, 20);
+        alike(&mut ada, &mut bob);
+        // Eve's arrives when it is decided already.
+        alike(&mut ada, &mut eve);
+        alike(&mut ada, &mut bob);
+        for engine in [&mut ada, &mut bob, &mut eve] {
+            assert!(!open(engine).contains(&card), "{choice:?}");
+            for operation in [here.operation, there.operation] {
+                let status = engine.operation(operation).unwrap().expect("known").status;
+                assert_eq!(status, OperationStatus::Completed);
+            }
+        }
+        let again = agent_edit(&mut bob, base, json!({"m": 2}), 40);
+        assert_eq!(again.status, OperationStatus::Completed, "nothing would change");
+    }
+}

@@ -159,6 +159,11 @@ impl ObjectRow {
         self.deleted().next().is_some() && !self.is_tombstoned()
     }
 
+    /// Notes that it was ended in favour of another life. Of several the smallest is named, whichever was heard of first.
+    pub fn yield_to(&mut self, life: Option<Incarnation>) {
+        self.yields = [self.yields, life].into_iter().flatten().min();
+    }
+
     /// Notes an entry whose change was here already.
     pub fn echo(&mut self, log: LogNo, seq: LogSeq) {
         self.echoes.push(Source { log, first: seq, count: 1 });

@@ -230,6 +230,17 @@ impl Engine {
         let mut question = Question::of_entry(Origin::Remote, device, entry, act.as_ref(), &rules.governance)
             .with_payload(entry, payload);
         question.replaces = strategy::replaces(&question, payload);
+        if entry.kind == EntryKind::RESOLUTION {
+            // What it writes is an edit like any other, made on exactly what it names.
+            let mut edit =
+                Question::of_entry(Origin::Remote, device, entry, None, &rules.governance).as_edit();
+            edit.replaces = strategy::replaces(&edit, payload);
+            if let Err(refusal) = edit.ask(&mut self.gate, &rules, entry.operation) {
+                let decision = Some(self.keep_decision(stage, &refusal.decision));
+                let reason = refusal.decision.in_words();
+                return Ok(Judged::Refused { reason, decision, finding: false });
+            }
+        }
         match question.ask(&mut self.gate, &rules, entry.operation) {
             Ok(grant) => {
                 // After the gate: Cedar reads the policies of those alone who may write them.
@@ -390,10 +401,11 @@ impl Engine {
         if let Some(staged) = stage.objects.get_mut(&key) {
             staged.row.heads = document::heads(&staged.document);
             cover(&mut staged.row, &tombstone.heads, entry.time);
-            staged.row.yields = staged.row.yields.or(tombstone.keeps);
+            staged.row.yield_to(tombstone.keeps);
             staged.row_changed = true;
             staged.remote = true;
-            staged.decided.push(Decided::of(entry, arrival.log.device, None));
+            let decided = Decided::of(entry, arrival.log.device, None);
+            staged.decided.push(Decided { covers: tombstone.heads, ..decided });
         }
         self.admitted(stage, &arrival, proof.decision(), done);
         Ok(true)

@@ -60,6 +60,9 @@ impl Engine {
             }
         }
         for (arrival, approval) in rest {
+            if self.is_let_in(stage, &arrival, &approval, done)? {
+                continue;
+            }
             let (change, operation) = (arrival.record.entry.payload_digest, arrival.record.entry.operation);
             let key = arrival.record.entry.subject.as_ref().map(subject_key);
             let group = key.as_ref().and_then(|key| candidates.get_mut(key));
@@ -79,6 +82,35 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether the same change was let in before, by an equal entry: then there is nothing left to ask.
+    fn is_let_in(
+        &mut self,
+        stage: &mut Stage,
+        arrival: &Arrival,
+        approval: &Approval,
+        done: &mut Ledgered,
+    ) -> Result<bool, StoreError> {
+        let Some(subject) = &arrival.record.entry.subject else { return Ok(false) };
+        let change = arrival.record.entry.payload_digest;
+        let key = subject_key(subject);
+        let is_here = match self.staged_object(stage, &key)? {
+            Some(staged) if document::holds(&staged.document, &change) => {
+                staged.row.echo(arrival.no, arrival.seq);
+                staged.row_changed = true;
+                true
+            }
+            _ => false,
+        };
+        if is_here {
+            let decision = match approval {
+                Approval::Proposed(proof) => proof.decision(),
+                Approval::Reviewed(refusal) => refusal.digest,
+            };
+            self.admitted(stage, arrival, decision, done);
+        }
+        Ok(is_here)
     }
 
     /// An entry that waits for somebody, judged again.

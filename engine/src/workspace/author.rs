@@ -120,12 +120,6 @@ impl Engine {
         });
         let (seq, _) = self.log_entry(stage, log, entry, bytes.clone(), &proof, OperationType::Enqueue);
         if let Some(staged) = stage.objects.get_mut(&object) {
-            if let Some(conflict::Question::Deletion(heads)) =
-                decided.as_ref().and_then(|decided| decided.settles.as_ref()).map(|settles| &settles.question)
-            {
-                staged.row.overrule(heads);
-                staged.row_changed = true;
-            }
             staged.decided.extend(decided);
             staged.admitted.push(AdmittedChange::new((hash, bytes), log, seq, time, proof));
         }

@@ -121,6 +121,8 @@ pub(crate) struct Decided {
     pub(crate) governance: Vec<Digest>,
     /// The object it is about.
     pub(crate) subject: Option<Subject>,
+    /// The heads that a deletion covers.
+    pub(crate) covers: Vec<Digest>,
 }
 
 impl Decided {
@@ -144,6 +146,7 @@ impl Decided {
             },
             governance: entry.governance.clone(),
             subject: entry.subject.clone(),
+            covers: Vec::new(),
         }
     }
 }

@@ -81,10 +81,11 @@ impl Engine {
         let Some(staged) = stage.objects.get_mut(key) else { return };
         staged.row.heads = document::heads(&staged.document);
         cover(&mut staged.row, heads, entry.time);
-        staged.row.yields = staged.row.yields.or(keeps);
+        staged.row.yield_to(keeps);
         staged.row_changed = true;
         let mut decided = Decided::of(entry, device, None);
         choice.clone_into(&mut decided.row.choice);
+        heads.clone_into(&mut decided.covers);
         staged.decided.push(decided);
     }
 

@@ -109,6 +109,12 @@ impl<'a> Question<'a> {
         }
     }
 
+    /// The question whether what a resolution writes may be written: as an edit that names what it was based on.
+    pub(crate) fn as_edit(mut self) -> Self {
+        (self.action, self.base, self.argued) = (Action::Edit, Base::Named, false);
+        self
+    }
+
     /// The same question of an entry whose payload is a resolution.
     pub(crate) fn with_payload(mut self, entry: &Entry, payload: &[u8]) -> Self {
         self.argued = entry.kind == EntryKind::RESOLUTION && is_argued(payload);

@@ -1,6 +1,7 @@
 //! What holds between objects: values that no two may share, and references to what somebody deleted. Both are found
 //! on the stage, by an index that the same transaction keeps, and only ever ask: neither side is refused for it.
 
+use super::admit::Ledgered;
 use super::cards::CardKind;
 use super::local::key_of;
 use super::stage::{Stage, StagedObject};
@@ -237,6 +238,9 @@ impl Engine {
                 let mut stage = self.stage(now);
                 for name in part {
                     let Some(object) = key::parse_name(name) else { continue };
+                    if self.holds_back(&object) {
+                        self.carry_out(&mut stage, &object, Vec::new(), Ledgered::default())?;
+                    }
                     if let Some(staged) = self.staged_object(&mut stage, &object)? {
                         staged.row_changed = true;
                         staged.rejudged = true;

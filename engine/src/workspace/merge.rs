@@ -19,9 +19,10 @@ use crate::store::rows::{AdmittedChange, ObjectRow, PendingRow};
 use automerge::Automerge;
 use std::collections::BTreeSet;
 use syncd_policy::Redeemed;
+use syncd_schema::entry::Tombstone;
 use syncd_schema::manifest::OnConflict;
 use syncd_schema::operation::EntryState;
-use syncd_schema::{Digest, Entry, EntryKind};
+use syncd_schema::{Digest, Entry, EntryKind, OperationId, cbor, limits};
 
 /// A change that was offered, and its bytes.
 type Offered = (Candidate, Vec<u8>);
@@ -55,7 +56,8 @@ impl Engine {
     ) -> Result<bool, StoreError> {
         self.staged_object(stage, key)?;
         let holds = self.holds_contradictions(key);
-        if holds {
+        // What was held while the manifest wanted it is let in when it no longer does.
+        if holds || self.holds_back(key) {
             group.extend(self.held_apart(stage, key, done)?);
         }
         let (admission, group) = self.offer(stage, key, group, done)?;
@@ -152,7 +154,11 @@ impl Engine {
             self.new_object(stage, &subject, document::empty(), time);
         }
         let mut asked = Vec::new();
+        let mut overruling = Vec::new();
         for one in &fitting {
+            if one.arrival.record.entry.kind == EntryKind::RESOLUTION {
+                overruling.push(one.arrival.record.entry.clone());
+            }
             let waits = self.pending.get(&one.at());
             if waits.is_some_and(|row| row.asks.is_some()) {
                 asked.push(one.hash());
@@ -169,7 +175,53 @@ impl Engine {
                 AdmittedChange::new(change, arrival.no, arrival.seq, arrival.record.entry.time, proof)
             }));
         }
+        for entry in &overruling {
+            self.overrule_deletions(stage, key, entry)?;
+        }
         asked.iter().try_for_each(|change| self.end_held(stage, key, change))
+    }
+
+    /// Takes back the deletions that a resolution overrules: of those that it names, the ones it requires, which are
+    /// here therefore. What else was deleted at the same heads was deleted by somebody who is not answered yet.
+    fn overrule_deletions(
+        &mut self,
+        stage: &mut Stage,
+        key: &ObjectKey,
+        entry: &Entry,
+    ) -> Result<(), StoreError> {
+        let settled = stage
+            .objects
+            .get(key)
+            .and_then(|staged| conflict::settlement_of(&staged.document, &entry.payload_digest));
+        let Some(conflict::Question::Deletion(named)) = settled.map(|settled| settled.question) else {
+            return Ok(());
+        };
+        let mut covered: BTreeSet<Digest> = BTreeSet::new();
+        for operation in &entry.requires {
+            let staged = stage.objects.get(key).into_iter().flat_map(|staged| &staged.decided);
+            match staged.into_iter().find(|decided| decided.row.operation == *operation) {
+                Some(decided) => covered.extend(&decided.covers),
+                None => covered.extend(self.deleted_by(*operation, entry)?),
+            }
+        }
+        let heads: Vec<Digest> = named.into_iter().filter(|head| covered.contains(head)).collect();
+        if let Some(staged) = stage.objects.get_mut(key) {
+            staged.row.overrule(&heads);
+            staged.row_changed = true;
+        }
+        Ok(())
+    }
+
+    /// The heads that an operation deleted, if it is a deletion of the same life.
+    fn deleted_by(&self, operation: OperationId, entry: &Entry) -> Result<Vec<Digest>, StoreError> {
+        let Some(found) = self.find_operation(operation)? else { return Ok(Vec::new()) };
+        let LogRecord { entry: deletion, payload } = found.record;
+        if deletion.kind != EntryKind::TOMBSTONE || deletion.subject != entry.subject {
+            return Ok(Vec::new());
+        }
+        let tombstone: Result<Tombstone, _> =
+            cbor::decode("tombstone", &payload.unwrap_or_default(), limits::RECORD_BYTES);
+        Ok(tombstone.map(|tombstone| tombstone.heads).unwrap_or_default())
     }
 
     /// Whether what contradicts in an object stays out of it until somebody decides.
@@ -221,8 +273,11 @@ impl Engine {
             return Ok(None);
         }
         let mut whole = doc.clone();
-        // They fitted when they were held. What does not any more is left out, and its card with it.
-        drop(document::join_all(&mut whole, &held));
+        if let Err(error) = document::join_all(&mut whole, &held) {
+            // They fitted when they were held.
+            tracing::error!(object = %row.object, %error, "held changes do not fit their object");
+            return Ok(None);
+        }
         Ok(Some(whole))
     }
 
@@ -351,10 +406,6 @@ fn note_decisions<'a>(staged: &mut StagedObject, arrivals: impl Iterator<Item = 
         let settles = (entry.kind == EntryKind::RESOLUTION)
             .then(|| conflict::settlement_of(&staged.document, &entry.payload_digest))
             .flatten();
-        if let Some(conflict::Question::Deletion(heads)) = settles.as_ref().map(|settled| &settled.question) {
-            staged.row.overrule(heads);
-            staged.row_changed = true;
-        }
         staged.decided.push(Decided::of(entry, log.device, settles));
     }
 }

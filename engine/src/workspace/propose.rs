@@ -2,7 +2,6 @@
 //! let in.
 
 use super::intent::{WriteError, WriteRequest, Written};
-use super::judge::{self, Question as Asked};
 use super::local::{done, key_of};
 use super::resolve::{Answering, ResolveError};
 use super::stage::Stage;
@@ -19,7 +18,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use syncd_evidence::{Coverage, Outcome, RecordKind};
-use syncd_policy::{Action, Base, Refusal};
+use syncd_policy::Refusal;
 use syncd_schema::entry::Subject;
 use syncd_schema::operation::EntryState;
 use syncd_schema::{Digest, Entry, EntryKind, OperationId, OperationStatus, OperationType, UnixMicros};
@@ -55,6 +54,10 @@ impl Engine {
             return Err(WriteError::UnknownBase { object: key.0, head: *unknown });
         }
         let change = document::propose(&staged.document, &on, edit, &manifest)?;
+        // Equal to one that was decided about: that was said already.
+        let change = change.filter(|change| {
+            stage.objects.get(&key).is_none_or(|staged| !document::holds(&staged.document, &change.hash))
+        });
         let Some(change) = change else {
             let decision = self.keep_decision(stage, &refusal.decision);
             let mut record = ledger::record(
@@ -139,15 +142,7 @@ impl Engine {
         let manifest = rules.governance.manifest(&subject.collection);
         let log = self.log_for(stage, &manifest)?;
         let place = self.next_operation(stage, log);
-        let proof = {
-            let question = Asked {
-                action: Action::Operation(OperationType::Resolve),
-                size: resolution.bytes.len() as u64,
-                argued: judge::is_argued(&resolution.bytes),
-                ..self.question(asked.request, Some(&subject), Some(&manifest), Base::NotNeeded)
-            };
-            self.admit_local(stage, asked.request, &rules, &question, place.0)?
-        };
+        let proof = self.admit_resolution(stage, asked.request, &subject, &resolution.bytes, place.0)?;
         let Some(approved) = approval.by(arrival.record.entry.operation, &proof) else {
             return Err(WriteError::Grant);
         };

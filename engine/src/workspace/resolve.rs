@@ -11,7 +11,7 @@ use super::intent::{WriteError, WriteRequest, Written};
 use super::judge::{self, Question as Asked};
 use super::local::{done, key_of};
 use super::stage::Stage;
-use super::{Engine, ObjectKey};
+use super::{Engine, ObjectKey, strategy};
 use crate::conflict::{self, Alternative, Answer, Choice, Question};
 use crate::document::{self, EncodedChange};
 use crate::log::LogRecord;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use syncd_policy::{Action, Base, Redeemed};
 use syncd_schema::entry::{Subject, Tombstone};
 use syncd_schema::{
-    Collection, Digest, Entry, EntryKind, Incarnation, ObjectId, OperationId, OperationType, cbor,
+    Collection, Digest, Entry, EntryKind, Incarnation, ObjectId, OperationId, OperationType, cbor, limits,
 };
 
 /// An answer to a card.
@@ -192,7 +192,7 @@ impl Engine {
         let change = self.with_whole(&object, |doc| {
             conflict::decide(doc, &conflict, (card, choice, &answer), &manifest)
         })??;
-        let written = self.log_resolution(stage, asked, object, change)?;
+        let written = self.log_resolution(stage, asked, object, change, Vec::new())?;
         Ok(Written { object: forked.or(written.object.clone()), ..written })
     }
 
@@ -203,29 +203,50 @@ impl Engine {
         asked: &Answering<'_>,
         object: ObjectRow,
         change: EncodedChange,
+        requires: Vec<OperationId>,
     ) -> Result<Written, WriteError> {
         let rules = Arc::clone(&self.rules);
         let manifest = rules.governance.manifest(&object.collection);
         let log = self.log_for(stage, &manifest)?;
         let at = self.next_operation(stage, log);
         let subject = subject_of(&object);
-        let proof = {
-            let question = Asked {
-                action: Action::Operation(OperationType::Resolve),
-                size: change.bytes.len() as u64,
-                argued: judge::is_argued(&change.bytes),
-                ..self.question(asked.request, Some(&subject), Some(&manifest), Base::NotNeeded)
-            };
-            self.admit_local(stage, asked.request, &rules, &question, at.0)?
-        };
+        let proof = self.admit_resolution(stage, asked.request, &subject, &change.bytes, at.0)?;
         let digest = (change.hash, change.bytes.len());
         let mut entry = self.entry(asked.request, EntryKind::RESOLUTION, at, Some(subject), digest, None);
         entry.note.clone_from(&asked.resolve.because);
+        entry.requires = requires;
         let key = key_of(&object);
         let decision = self.log_decision(stage, log, entry, change.bytes, proof);
         self.carry_out(stage, &key, vec![decision], Ledgered::default())?;
         let heads = stage.objects.get(&key).map(|staged| document::heads(&staged.document));
         Ok(done(at.0, Some(key.0), heads.unwrap_or_default()))
+    }
+
+    /// Asks the gate whether a resolution may be made, and whether what it writes may be written.
+    pub(super) fn admit_resolution(
+        &mut self,
+        stage: &mut Stage,
+        request: &WriteRequest,
+        subject: &Subject,
+        change: &[u8],
+        operation: OperationId,
+    ) -> Result<Redeemed, WriteError> {
+        let rules = Arc::clone(&self.rules);
+        let manifest = rules.governance.manifest(&subject.collection);
+        let size = change.len() as u64;
+        {
+            let question = self.question(request, Some(subject), Some(&manifest), Base::Named);
+            let mut edit = Asked { size, ..question }.as_edit();
+            edit.replaces = strategy::replaces(&edit, change);
+            self.admit_local(stage, request, &rules, &edit, operation)?;
+        }
+        let question = Asked {
+            action: Action::Operation(OperationType::Resolve),
+            size,
+            argued: judge::is_argued(change),
+            ..self.question(request, Some(subject), Some(&manifest), Base::NotNeeded)
+        };
+        self.admit_local(stage, request, &rules, &question, operation)
     }
 
     /// Appends a decision to this device's log; it takes effect by the road of all changes.
@@ -312,7 +333,13 @@ impl Engine {
                 None => Ok(()),
             })
         })??;
-        self.log_resolution(stage, asked, object, change)
+        // It overrules these deletions and no others, whichever arrives first.
+        let about =
+            |entry: &Entry| entry.subject.as_ref().is_some_and(|s| s.incarnation == object.incarnation);
+        let tombstones = self.tombstones_of(&object.object)?;
+        let requires = tombstones.into_iter().map(|(_, _, entry)| entry).filter(about);
+        let requires = requires.map(|entry| entry.operation).take(limits::REFERENCES).collect();
+        self.log_resolution(stage, asked, object, change, requires)
     }
 
     fn resolve_lives(&mut self, stage: &mut Stage, asked: &Answering<'_>) -> Result<Written, WriteError> {
@@ -376,7 +403,7 @@ impl Engine {
                 writer.set(&document::writer::Spot::Root, &[], value)
             })
         })??;
-        self.log_resolution(stage, asked, object, change)
+        self.log_resolution(stage, asked, object, change, Vec::new())
     }
 
     /// Ends a life of an object because somebody chose so, in favour of another if there is one.

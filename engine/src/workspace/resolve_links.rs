@@ -156,6 +156,6 @@ impl Engine {
             document::join(&mut after, &change).map(|()| after)
         })??;
         self.must_fit(&key_of(&object).0, &after, &manifest)?;
-        self.log_resolution(stage, asked, object, change)
+        self.log_resolution(stage, asked, object, change, Vec::new())
     }
 }

@@ -4,7 +4,6 @@
 //! Every device that sees the copies does so. The change is a pure function of what was typed, so that all of them write
 //! the same, and it only deletes. What each device then logs is the evidence that it did.
 
-use super::judge::Question as Asked;
 use super::stage::{Stage, StagedObject};
 use super::{Engine, intent};
 use crate::conflict::{self, Choice, Conflict, Kind, Question};
@@ -13,7 +12,6 @@ use crate::store::StoreError;
 use crate::store::rows::AdmittedChange;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use syncd_policy::{Action, Base};
 use syncd_schema::entry::Subject;
 use syncd_schema::{Actor, Digest, EntryKind, OperationType};
 
@@ -105,17 +103,10 @@ impl Engine {
             object: staged.row.object.clone(),
             incarnation: staged.row.incarnation,
         };
-        let proof = {
-            let question = Asked {
-                action: Action::Operation(OperationType::Resolve),
-                size: change.bytes.len() as u64,
-                ..self.question(&request, Some(&subject), Some(&manifest), Base::NotNeeded)
-            };
-            match self.admit_local(stage, &request, &rules, &question, at.0) {
-                Ok(proof) => proof,
-                Err(intent::WriteError::Store(error)) => return Err(error),
-                Err(_) => return Ok(None),
-            }
+        let proof = match self.admit_resolution(stage, &request, &subject, &change.bytes, at.0) {
+            Ok(proof) => proof,
+            Err(intent::WriteError::Store(error)) => return Err(error),
+            Err(_) => return Ok(None),
         };
         if document::join(&mut staged.document, &change).is_err() {
             return Ok(None);
