@@ -233,7 +233,7 @@ impl Engine {
         if entry.kind == EntryKind::RESOLUTION {
             // What it writes is an edit like any other, made on exactly what it names.
             let mut edit =
-                Question::of_entry(Origin::Remote, device, entry, None, &rules.governance).as_edit();
+                Question::of_entry(Origin::Remote, device, entry, None, &rules.governance).into_edit();
             edit.replaces = strategy::replaces(&edit, payload);
             if let Err(refusal) = edit.ask(&mut self.gate, &rules, entry.operation) {
                 let decision = Some(self.keep_decision(stage, &refusal.decision));

@@ -110,7 +110,7 @@ impl<'a> Question<'a> {
     }
 
     /// The question whether what a resolution writes may be written: as an edit that names what it was based on.
-    pub(crate) fn as_edit(mut self) -> Self {
+    pub(crate) fn into_edit(mut self) -> Self {
         (self.action, self.base, self.argued) = (Action::Edit, Base::Named, false);
         self
     }

@@ -236,7 +236,7 @@ impl Engine {
         let size = change.len() as u64;
         {
             let question = self.question(request, Some(subject), Some(&manifest), Base::Named);
-            let mut edit = Asked { size, ..question }.as_edit();
+            let mut edit = Asked { size, ..question }.into_edit();
             edit.replaces = strategy::replaces(&edit, change);
             self.admit_local(stage, request, &rules, &edit, operation)?;
         }
