@@ -5,7 +5,7 @@ use super::{ApiError, Reply, Workspace, exit, json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json as object};
 use syncd_engine::conflict::Choice;
-use syncd_engine::workspace::{Resolve, ResolveError};
+use syncd_engine::workspace::{Resolve, ResolveError, UndoError};
 use syncd_engine::{Intent, WriteError};
 use syncd_schema::{Digest, OperationId, limits};
 
@@ -96,6 +96,28 @@ pub(super) fn of_resolve(error: &ResolveError, message: String) -> ApiError {
             ApiError::failed("too_large", message, "answer with keep_remote")
         }
     }
+}
+
+/// Why an operation cannot be taken back, for people and programs.
+pub(super) fn of_undo(error: &UndoError, message: String) -> ApiError {
+    match error {
+        UndoError::NotFound(_) => {
+            ApiError::not_found(message, "`history ID` lists the operations on an object")
+        }
+        UndoError::NotAnAnswer(_) => ApiError::failed(
+            "not_an_answer",
+            message,
+            "`card CARD` names the operation that answered it; what was deleted or edited is put back with `edit` or `put`",
+        ),
+        UndoError::ChangedSince { .. } => {
+            ApiError::failed("changed_since", message, "see what stands there with `get`, and edit that")
+        }
+    }
+}
+
+pub(super) fn undo(workspace: &Workspace, who: Who, operation: OperationId) -> Reply {
+    let written = write(workspace, who, Intent::Undo { operation })?;
+    super::write::answer(&written)
 }
 
 /// Whether an answer says that somebody must decide first.

@@ -173,6 +173,7 @@ impl ApiError {
             .with_exit(exit::NEEDS_DECISION),
             WriteError::Undecided { .. } => super::cards::undecided(error, message),
             WriteError::Resolve(error) => super::cards::of_resolve(error, message),
+            WriteError::Undo(error) => super::cards::of_undo(error, message),
             WriteError::UnknownBase { object, .. } => Self::failed(
                 "unknown_base",
                 message,

@@ -112,6 +112,11 @@ pub enum Request {
     },
     /// An answer to a card.
     Resolve(AnswerIn),
+    /// An answer to a card, taken back.
+    RepairRollback {
+        /// The operation that answered.
+        operation: OperationId,
+    },
     /// Files into the collection `files`, as many as fit a request.
     Import {
         /// The files.
@@ -192,6 +197,7 @@ impl Request {
                 | Self::Edit { .. }
                 | Self::Delete { .. }
                 | Self::Resolve(_)
+                | Self::RepairRollback { .. }
                 | Self::Import { .. }
                 | Self::Checkpoint
                 | Self::SchemaSet { .. }
@@ -214,6 +220,7 @@ impl Request {
             Self::Cards { .. } => "cards",
             Self::Card { .. } => "card",
             Self::Resolve(_) => "resolve",
+            Self::RepairRollback { .. } => "repair_rollback",
             Self::Import { .. } => "import",
             Self::Ops { .. } => "ops",
             Self::Op { .. } => "op",
@@ -330,6 +337,7 @@ fn at_once(workspace: &Workspace, call: Call, progress: &Progress) -> Reply {
         Request::Cards { all } => cards::cards(workspace, all),
         Request::Card { card } => cards::card(workspace, &card),
         Request::Resolve(answer) => cards::resolve(workspace, who, answer),
+        Request::RepairRollback { operation } => cards::undo(workspace, who, operation),
         Request::Checkpoint => write::checkpoint(workspace, who),
         Request::Import { files } => import::import(workspace, &who, files),
         Request::Get { object } => read::get(workspace, &object),

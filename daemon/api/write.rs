@@ -57,7 +57,7 @@ pub(super) fn write(workspace: &Workspace, who: Who, intent: Intent) -> Result<W
     Ok(workspace.shared.write(who.wants(intent), os::now)?)
 }
 
-fn answer(written: &Written) -> Reply {
+pub(super) fn answer(written: &Written) -> Reply {
     let mut answer = object!({
         "object": written.object,
         "operation": written.operation,

@@ -112,6 +112,9 @@ pub(super) enum Command {
     },
     /// Answer a card
     Resolve(Resolve),
+    /// Repairs
+    #[command(subcommand)]
+    Repair(Repair),
     /// The newest operations
     Ops {
         /// Only those in this state, such as completed or blocked
@@ -269,6 +272,15 @@ pub(super) struct Resolve {
     pub(super) because: Option<String>,
     #[command(flatten)]
     pub(super) key: Key,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Repair {
+    /// Take the answer to a card back, by another operation
+    Rollback {
+        /// The operation that answered, as `card` names it
+        operation: OperationId,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,6 @@
 //! What each command asks, and how its answer is printed. Commands of several steps have files of their own.
 
-use super::args::{Command, Edit, Evidence, Policy, Put, Resolve, Schema};
+use super::args::{Command, Edit, Evidence, Policy, Put, Repair, Resolve, Schema};
 use super::{Context, cards, import, invite, join, policy, print, progress, up};
 use crate::api::{self, AnswerIn, ApiError, Call, Request, exit};
 use crate::os;
@@ -45,6 +45,9 @@ async fn plain(context: &Context, command: Command) -> Result<u8, ApiError> {
         Command::Cards { all } => (Request::Cards { all }, None, cards::cards),
         Command::Card { card } => (Request::Card { card }, None, cards::card),
         Command::Resolve(args) => resolve(args)?,
+        Command::Repair(Repair::Rollback { operation }) => {
+            (Request::RepairRollback { operation }, None, print::written)
+        }
         Command::Ops { status } => (Request::Ops { status }, None, print::operations),
         Command::Op { id } => (Request::Op { operation: id }, None, print::operation),
         Command::Explain { id } => (Request::Explain { subject: id }, None, print::explanation),

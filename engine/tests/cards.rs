@@ -13,8 +13,9 @@ mod common;
 use common::*;
 use serde_json::{Value, json};
 use syncd_engine::conflict::Choice;
-use syncd_engine::workspace::{CardView, ObjectView, Resolve, ResolveError};
+use syncd_engine::workspace::{CardView, ObjectView, Resolve, ResolveError, UndoError};
 use syncd_engine::{Edit, Engine, Intent, WriteError, WriteRequest, Written};
+use syncd_evidence::RecordKind;
 use syncd_schema::{Digest, EntryKind, ObjectState, Role, UnixMicros};
 
 fn at(n: u64) -> UnixMicros {
@@ -555,4 +556,33 @@ fn whoever_may_not_delete_or_edit_may_not_do_so_by_way_of_a_card() {
     assert!(matches!(refused, Err(WriteError::Refused(_))), "agents do not delete: {refused:?}");
     resolve_as(&mut ada, "agent:a", answer(one, Choice::Local), 21).expect("an agent may say that it stays");
     assert_eq!(meet(&mut ada, &mut bob), []);
+}
+
+#[test]
+fn an_answer_is_taken_back_by_another_operation_unless_somebody_has_written_since() {
+    let (mut ada, mut bob) = apart(json!({"title": "old", "n": 1}));
+    merge_patch(&mut ada, "n1", json!({"title": "Ada's"}), at(10));
+    merge_patch(&mut bob, "n1", json!({"title": "Bob's"}), at(11));
+    let one = meet(&mut ada, &mut bob)[0];
+    let before = view(&mut ada).value;
+    let given = Resolve { value: Some(json!("both")), ..answer(one, Choice::Merge) };
+    let answered = resolve(&mut ada, given, 20).operation;
+    merge_patch(&mut bob, "n1", json!({"n": 2}), at(21));
+    meet(&mut ada, &mut bob);
+    let undo = |engine: &mut Engine, operation, n| write(engine, Intent::Undo { operation }, at(n));
+    let undone = undo(&mut bob, answered, 30).expect("taken back");
+    meet(&mut ada, &mut bob);
+    assert_eq!(
+        view(&mut ada).value,
+        json!({"title": before["title"], "n": 2}),
+        "what was done elsewhere stays"
+    );
+    let history = ada.history(&"n1".parse().unwrap()).unwrap();
+    assert!(history.iter().any(|item| item.operation == undone.operation));
+    assert!(history.iter().any(|item| item.operation == answered), "nothing is taken out of history");
+    assert!(bob.evidence(100).unwrap().iter().any(|record| record.kind == RecordKind::Compensation));
+    let again = undo(&mut ada, answered, 40);
+    assert!(matches!(again, Err(WriteError::Undo(UndoError::ChangedSince { .. }))), "{again:?}");
+    let edit = undo(&mut ada, undone.operation, 41);
+    assert!(matches!(edit, Err(WriteError::Undo(UndoError::NotAnAnswer(_)))), "{edit:?}");
 }

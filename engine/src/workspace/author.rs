@@ -87,7 +87,7 @@ impl Engine {
             seen: Vec::new(),
             governance: self.governance().heads.clone(),
             base,
-            note: None,
+            note: request.note.clone(),
         }
     }
 

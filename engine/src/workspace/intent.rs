@@ -1,6 +1,7 @@
 //! What callers ask for and hear: intents, answers, and why there is none.
 
 use super::resolve::{Resolve, ResolveError};
+use super::undo::UndoError;
 use crate::document::{Edit, EditError};
 use crate::judgement::Violation;
 use crate::store::StoreError;
@@ -37,6 +38,11 @@ pub enum Intent {
     },
     /// The answer to a card.
     Resolve(Resolve),
+    /// An answer to a card is taken back.
+    Undo {
+        /// The operation that answered.
+        operation: OperationId,
+    },
     /// A signed checkpoint, now.
     Checkpoint,
     /// An act of governance: the entry's kind and its encoded payload.
@@ -52,6 +58,8 @@ pub struct WriteRequest {
     pub idempotency_key: Option<String>,
     /// Whether running it again would be harmless.
     pub replay_safe: bool,
+    /// What the caller says about it.
+    pub note: Option<String>,
     /// What is wanted.
     pub intent: Intent,
 }
@@ -60,7 +68,7 @@ impl WriteRequest {
     /// A call without a key.
     #[must_use]
     pub const fn new(actor: Actor, intent: Intent) -> Self {
-        Self { actor, idempotency_key: None, replay_safe: false, intent }
+        Self { actor, idempotency_key: None, replay_safe: false, note: None, intent }
     }
 }
 
@@ -140,6 +148,9 @@ pub enum WriteError {
     /// The card cannot be answered so.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// The operation cannot be taken back.
+    #[error(transparent)]
+    Undo(#[from] UndoError),
     /// The value would not be what the collection's manifest asks for.
     #[error("the value of {object} does not fit its collection: {}", violations_text(.violations))]
     Invalid {

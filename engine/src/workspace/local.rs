@@ -118,6 +118,7 @@ impl Engine {
             Intent::Checkpoint => self.checkpoint(stage, request),
             Intent::Govern(kind, payload) => self.govern(stage, request, *kind, payload),
             Intent::Resolve(resolve) => self.resolve(stage, request, resolve),
+            Intent::Undo { operation } => self.undo(stage, request, *operation),
         }?;
         if let Some(key) = &request.idempotency_key {
             let row = IdempotencyRow {
@@ -286,7 +287,7 @@ impl Engine {
         key
     }
 
-    fn edit(
+    pub(super) fn edit(
         &mut self,
         stage: &mut Stage,
         request: &WriteRequest,
@@ -537,7 +538,7 @@ fn size_of(intent: &Intent) -> usize {
     let content = match intent {
         Intent::Put { value, .. } => serde_json::to_vec(value).map_or(0, |json| json.len()),
         Intent::Edit { edit, .. } => edit.size(),
-        Intent::Delete { .. } | Intent::Checkpoint => 0,
+        Intent::Delete { .. } | Intent::Undo { .. } | Intent::Checkpoint => 0,
         Intent::Resolve(resolve) => {
             resolve.value.as_ref().map_or(0, |value| serde_json::to_vec(value).map_or(0, |json| json.len()))
         }
@@ -558,6 +559,7 @@ fn request_digest(request: &WriteRequest) -> Digest {
         Intent::Edit { object, base, edit } => [b"edit".to_vec(), json(object), json(base), json(edit)],
         Intent::Delete { object } => [b"delete".to_vec(), json(object), Vec::new(), Vec::new()],
         Intent::Checkpoint => [b"checkpoint".to_vec(), Vec::new(), Vec::new(), Vec::new()],
+        Intent::Undo { operation } => [b"undo".to_vec(), json(operation), Vec::new(), Vec::new()],
         Intent::Resolve(resolve) => [
             b"resolve".to_vec(),
             [resolve.card.0.as_slice(), resolve.choice.word().as_bytes()].concat(),

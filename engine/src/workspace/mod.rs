@@ -35,6 +35,7 @@ mod segments;
 mod stage;
 mod strategy;
 mod strength;
+mod undo;
 mod undouble;
 mod values;
 mod verify;
@@ -56,6 +57,7 @@ pub use read::{
 pub use receive::{Receipt, ReceiveError};
 pub use recovery::Demand;
 pub use resolve::{Resolve, ResolveError};
+pub use undo::UndoError;
 pub use verify::{LogReport, VerifyReport};
 
 use crate::judgement::Judges;
