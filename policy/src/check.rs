@@ -158,7 +158,7 @@ pub fn check(text: &str) -> Result<Report, PolicyError> {
         warnings.push(general(
             "no policy here permits anything: as the only text of its layer it refuses every change",
         ));
-    } else if !crate::gate::owner_may_replace(text)? {
+    } else if !crate::gate::some_owner_may_replace(text)? {
         warnings.push(general("on its own this text does not let an owner replace it by another bundle"));
     }
     Ok(Report { digest: domain::sha256(text.as_bytes()), policies, warnings })

@@ -216,6 +216,12 @@ proptest! {
             prop_assert_eq!(first.0, obvious(&layers, ask), "{:?} under {:#?}", ask, layers);
             prop_assert_eq!(first, of(&mut warm, &policies), "from the cache");
             prop_assert_eq!(first, of(&mut Gate::new(), &policies), "a fresh gate");
+            let inputs = match warm.decide(&policies, operation(1), &ask.request()) {
+                Ok(grant) => grant.decision().inputs.clone(),
+                Err(refusal) => refusal.decision.inputs.clone(),
+            };
+            let again = Gate::again(&policies, ask.origin, &inputs).map(|decision| decision.digest());
+            prop_assert_eq!(again, Some(first.1), "from what it recorded: {:?}", inputs);
         }
     }
 }

@@ -12,6 +12,7 @@ mod author;
 mod cache;
 mod cards;
 mod contradictions;
+mod govern;
 mod history;
 mod identity;
 mod intent;
@@ -25,6 +26,7 @@ mod propose;
 mod read;
 mod receive;
 mod recovery;
+mod replay;
 mod resolve;
 mod seal;
 mod segments;
@@ -50,6 +52,7 @@ pub use read::{
 };
 pub use receive::{Receipt, ReceiveError};
 pub use recovery::Demand;
+pub use replay::{Replay, ReplayError};
 pub use resolve::{Resolve, ResolveError};
 pub use verify::{LogReport, VerifyReport};
 
