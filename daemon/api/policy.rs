@@ -86,7 +86,7 @@ pub(super) fn show(workspace: &Workspace) -> Reply {
 }
 
 fn layer(layer: Layer, digest: Digest, text: &str) -> Value {
-    let listed = syncd_policy::check(text).map(|report| super::listed(&report)).unwrap_or_default();
+    let listed = syncd_policy::contents(text).map(|report| super::listed(&report)).unwrap_or_default();
     object!({ "layer": layer.word(), "digest": digest, "policies": listed, "text": text })
 }
 

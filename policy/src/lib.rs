@@ -24,13 +24,14 @@ pub mod decision;
 pub mod gate;
 pub mod grant;
 pub mod layer;
+mod never;
 mod normal;
 pub mod recall;
 pub mod request;
 mod seen;
 pub mod shape;
 
-pub use check::{Finding, Listed, Place, PolicyError, Report, SCHEMA, check};
+pub use check::{Finding, Listed, Place, PolicyError, Report, SCHEMA, check, contents};
 pub use condition::{Condition, Facts};
 pub use decision::{Decision, Verdict};
 pub use gate::{Gate, Policies, default_bundles, owner_may_replace};

@@ -5,6 +5,7 @@
 //! Cedar is asked one question for both.
 
 mod replay;
+mod space;
 
 use crate::check::PolicyError;
 use crate::recall;
