@@ -9,6 +9,7 @@ mod cards;
 mod error;
 mod import;
 mod invite;
+mod policy;
 mod read;
 mod schema;
 mod write;
@@ -20,6 +21,7 @@ pub use import::{Content, FileIn};
 pub(crate) use cards::waits;
 pub(crate) use error::chain;
 pub(crate) use import::failure;
+pub(crate) use policy::tested;
 pub(crate) use read::verdict;
 
 use crate::net::{NetError, Node};
@@ -139,6 +141,19 @@ pub enum Request {
     },
     /// The policies in force.
     PolicyShow,
+    /// A policy bundle from now on.
+    PolicySet {
+        /// Cedar text.
+        text: String,
+        /// Whether those in force stay; else it takes the place of them all.
+        #[serde(default)]
+        add: bool,
+    },
+    /// A past decision, made again.
+    PolicyTest {
+        /// What it was about.
+        operation: OperationId,
+    },
     /// The collections and what their manifests say, in short.
     SchemaList,
     /// The manifest of a collection.
@@ -200,6 +215,7 @@ impl Request {
                 | Self::RepairRollback { .. }
                 | Self::Import { .. }
                 | Self::Checkpoint
+                | Self::PolicySet { .. }
                 | Self::SchemaSet { .. }
                 | Self::Invite { .. }
                 | Self::Confirm { .. }
@@ -226,6 +242,8 @@ impl Request {
             Self::Op { .. } => "op",
             Self::Explain { .. } => "explain",
             Self::PolicyShow => "policy_show",
+            Self::PolicySet { .. } => "policy_set",
+            Self::PolicyTest { .. } => "policy_test",
             Self::SchemaList => "schema_list",
             Self::SchemaShow { .. } => "schema_show",
             Self::SchemaSet { .. } => "schema_set",
@@ -264,7 +282,7 @@ impl Request {
         if let Some(object) = self.object() {
             span.record("object", field::display(object));
         }
-        if let Self::Op { operation } = self {
+        if let Self::Op { operation } | Self::PolicyTest { operation } = self {
             span.record("operation", field::display(operation));
         }
         span
@@ -346,7 +364,9 @@ fn at_once(workspace: &Workspace, call: Call, progress: &Progress) -> Reply {
         Request::Ops { status } => read::operations(workspace, status),
         Request::Op { operation } => read::operation(workspace, operation),
         Request::Explain { subject } => read::explain(workspace, &subject),
-        Request::PolicyShow => read::policies(workspace),
+        Request::PolicyShow => policy::show(workspace),
+        Request::PolicySet { text, add } => policy::set(workspace, who, text, add),
+        Request::PolicyTest { operation } => policy::test(workspace, operation),
         Request::SchemaList => schema::list(workspace),
         Request::SchemaShow { collection } => schema::show(workspace, &collection),
         Request::SchemaSet { manifest } => schema::set(workspace, who, &manifest),

@@ -4,8 +4,7 @@ use super::{ApiError, Progress, Reply, Workspace, exit, json};
 use serde_json::{Value, json as object};
 use syncd_engine::workspace::{PeerView, Status};
 use syncd_evidence::Record;
-use syncd_policy::{FLOOR, Layer};
-use syncd_schema::{Collection, Digest, ObjectId, OperationId, OperationStatus, domain};
+use syncd_schema::{Collection, ObjectId, OperationId, OperationStatus};
 
 /// Operations and records shown by a list: the newest. Lists are for looking, `history` and `op` for knowing.
 const LISTED: usize = 1_000;
@@ -118,19 +117,4 @@ pub(super) fn verify(workspace: &Workspace, progress: &Progress) -> Reply {
 #[must_use]
 pub(crate) fn verdict(report: &Value) -> u8 {
     if report.get("ok").and_then(Value::as_bool) == Some(true) { 0 } else { exit::INTEGRITY }
-}
-
-pub(super) fn policies(workspace: &Workspace) -> Reply {
-    let (version, bundles) = workspace.shared.with(|engine| {
-        let governance = engine.governance();
-        (governance.policy_digest(), governance.bundles.clone())
-    });
-    let mut layers = vec![layer(Layer::Floor, domain::sha256(FLOOR.as_bytes()), FLOOR)];
-    layers.extend(bundles.iter().map(|(digest, text)| layer(Layer::Workspace, *digest, text)));
-    Ok(object!({ "version": version, "layers": layers }))
-}
-
-fn layer(layer: Layer, digest: Digest, text: &str) -> Value {
-    let listed = syncd_policy::check(text).map(|report| super::listed(&report)).unwrap_or_default();
-    object!({ "layer": layer.word(), "digest": digest, "policies": listed, "text": text })
 }

@@ -292,6 +292,21 @@ pub(super) enum Policy {
         /// The file; `-` is standard input
         file: PathBuf,
     },
+    /// Make a policy file the one in force, in the place of all others
+    Set {
+        /// The file; `-` is standard input
+        file: PathBuf,
+        /// Leave those in force, and add this one: what any of them forbids stays forbidden
+        #[arg(long)]
+        add: bool,
+        #[command(flatten)]
+        key: Key,
+    },
+    /// Decide again what was decided about an operation; exit code 5 when it comes out otherwise
+    Test {
+        /// The operation, or the refusal that an error named
+        id: OperationId,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -19,6 +19,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<u8, ApiEr
         Command::Join { ticket, name } => join::run(context, &ticket, name.as_deref()).await,
         Command::Import { paths } => import::run(context, &paths).await,
         Command::Policy(Policy::Check { file }) => policy::check(context, &file),
+        Command::Policy(Policy::Test { id }) => policy::test(context, id).await,
         Command::Evidence(Evidence::Verify) => verify(context).await,
         Command::Sync { peer } => {
             let peer = match peer {
@@ -51,6 +52,10 @@ async fn plain(context: &Context, command: Command) -> Result<u8, ApiError> {
         Command::Ops { status } => (Request::Ops { status }, None, print::operations),
         Command::Op { id } => (Request::Op { operation: id }, None, print::operation),
         Command::Explain { id } => (Request::Explain { subject: id }, None, print::explanation),
+        Command::Policy(Policy::Set { file, add, key }) => {
+            let text = read_text(&file)?;
+            (Request::PolicySet { text, add }, key.idempotency_key, policy::put_in_force)
+        }
         Command::Policy(_) => (Request::PolicyShow, None, print::policies),
         Command::Schema(command) => schema(command)?,
         Command::Evidence(_) => (Request::EvidenceList, None, print::evidence),

@@ -137,31 +137,54 @@ pub struct Listed {
     pub review: bool,
 }
 
-/// Checks a text as a bundle or as a device's policy.
+/// Checks a text as a bundle or as a device's policy, and looks for what is probably not meant.
 ///
 /// # Errors
 /// When it is too large, not Cedar, or speaks of things the schema does not have.
 pub fn check(text: &str) -> Result<Report, PolicyError> {
+    let (schema, parsed, mut warnings) = read(text)?;
+    // What Cedar has said of a policy is not said twice.
+    let said: BTreeSet<Option<Place>> = warnings.iter().map(|warning| warning.place).collect();
+    let never = crate::never::find(&parsed, &schema)?;
+    warnings.extend(never.into_iter().filter(|finding| !said.contains(&finding.place)));
+    warnings.sort();
+    let report = report(text, &parsed, warnings);
+    let warning = if !report.policies.iter().any(|policy| policy.permits) {
+        "no policy here permits anything: as the only text of its layer it refuses every change"
+    } else if !crate::gate::some_owner_may_replace(text)? {
+        "on its own this text does not let an owner replace it by another bundle"
+    } else {
+        return Ok(report);
+    };
+    let warnings = report.warnings.into_iter().chain([general(warning)]).collect();
+    Ok(Report { warnings, ..report })
+}
+
+/// What a text contains, with the warnings that cost nothing.
+///
+/// # Errors
+/// As [`check`].
+pub fn contents(text: &str) -> Result<Report, PolicyError> {
+    let (_, parsed, warnings) = read(text)?;
+    Ok(report(text, &parsed, warnings))
+}
+
+fn read(text: &str) -> Result<(Schema, Vec<Named>, Vec<Finding>), PolicyError> {
     let schema = schema()?;
     let parsed = parse(text)?;
-    let mut warnings = validate(text, &parsed, &schema)?;
-    let policies: Vec<Listed> = parsed
-        .iter()
-        .map(|named| Listed {
-            name: named.name.clone(),
-            place: named.place,
-            permits: named.policy.effect() == Effect::Permit,
-            review: named.policy.annotation("review").is_some(),
-        })
-        .collect();
-    if !policies.iter().any(|policy| policy.permits) {
-        warnings.push(general(
-            "no policy here permits anything: as the only text of its layer it refuses every change",
-        ));
-    } else if !crate::gate::owner_may_replace(text)? {
-        warnings.push(general("on its own this text does not let an owner replace it by another bundle"));
-    }
-    Ok(Report { digest: domain::sha256(text.as_bytes()), policies, warnings })
+    let warnings = validate(text, &parsed, &schema)?;
+    Ok((schema, parsed, warnings))
+}
+
+fn report(text: &str, parsed: &[Named], warnings: Vec<Finding>) -> Report {
+    let listed = |named: &Named| Listed {
+        name: named.name.clone(),
+        place: named.place,
+        permits: named.policy.effect() == Effect::Permit,
+        review: named.policy.annotation("review").is_some(),
+    };
+    let policies = parsed.iter().map(listed).collect();
+    Report { digest: domain::sha256(text.as_bytes()), policies, warnings }
 }
 
 fn general(message: &str) -> Finding {

@@ -187,6 +187,14 @@ impl Gate {
         result
     }
 
+    /// Decides once more what was decided before, from the inputs that the decision recorded. None where these policies
+    /// do not record such inputs: then they are not the ones that decided.
+    #[must_use]
+    pub fn again(policies: &Policies, origin: Origin, inputs: &BTreeMap<String, String>) -> Option<Decision> {
+        let stack = policies.stack(origin);
+        stack.vocabulary.recall(inputs).map(|normal| stack.decide(&normal))
+    }
+
     /// Admits the genesis of a workspace, which no policy can be asked about because it brings the first ones.
     pub fn genesis(operation: OperationId) -> Grant {
         let decided = Decided::new(Decision {
@@ -220,15 +228,23 @@ fn one_bundle(text: &str) -> BTreeMap<Digest, String> {
     BTreeMap::from([(domain::sha256(text.as_bytes()), text.to_owned())])
 }
 
-/// Whether a text, as the only bundle, would let the owner's user put another in its place.
-pub(crate) fn owner_may_replace(text: &str) -> Result<bool, PolicyError> {
-    let policies = Gate::new().compile(&one_bundle(text), None)?;
-    let Ok(actor) = "user:owner".parse::<Actor>() else { return Ok(false) };
+/// Whether an owner could put another bundle in the place of all of these, from a device and with a text of a size.
+/// What nobody could replace would be in force for ever.
+///
+/// # Errors
+/// When the bundles are not accepted.
+pub fn owner_may_replace(
+    bundles: &BTreeMap<Digest, String>,
+    owner: &Actor,
+    device: DeviceId,
+    size: u64,
+) -> Result<bool, PolicyError> {
+    let policies = Gate::new().compile(bundles, None)?;
     let request = Request {
         action: Action::Bundle,
         origin: Origin::Local,
-        actor: &actor,
-        device: DeviceId([0; 32]),
+        actor: owner,
+        device,
         role: Some(Role::Owner),
         target_role: None,
         collection: None,
@@ -237,14 +253,20 @@ pub(crate) fn owner_may_replace(text: &str) -> Result<bool, PolicyError> {
         scope: EncryptionScope::default(),
         strategy: MergeStrategy::default(),
         changed: &[],
-        size: 0,
+        size,
         base: Base::NotNeeded,
         touches_dangerous: false,
-        weakens: false,
+        weakens: true,
         argued: false,
         replaces: false,
         has_authority: true,
     };
     let normal = policies.local.vocabulary.reduce(&request);
     Ok(policies.local.decide(&normal).verdict == Verdict::Allow)
+}
+
+/// As [`owner_may_replace`], of a text as the only bundle and of an owner whose name and device no policy knows.
+pub(crate) fn some_owner_may_replace(text: &str) -> Result<bool, PolicyError> {
+    let Ok(owner) = "user:owner".parse::<Actor>() else { return Ok(false) };
+    owner_may_replace(&one_bundle(text), &owner, DeviceId([0; 32]), text.len() as u64)
 }

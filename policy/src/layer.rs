@@ -20,6 +20,8 @@ pub const FLOOR: &str = include_str!("floor.cedar");
 /// The bundle a new workspace begins with; its genesis holds it.
 pub const DEFAULT_BUNDLE: &str = include_str!("default.cedar");
 
+/// The input that names the floor that was asked; it is not about the change.
+pub(crate) const FLOOR_INPUT: &str = "floor";
 /// Policies, texts and errors a decision lists at most, so that its record stays readable and bounded.
 const LISTED: usize = 64;
 /// Bytes of one text in a decision.
@@ -163,7 +165,7 @@ impl Stack {
             advice: Vec::new(),
         };
         // What the floor was: a later version of the program may have another.
-        decision.inputs.insert("floor".to_owned(), domain::sha256(FLOOR.as_bytes()).short());
+        decision.inputs.insert(FLOOR_INPUT.to_owned(), domain::sha256(FLOOR.as_bytes()).short());
         match self.vocabulary.question(normal) {
             Ok(question) => self.fill(&mut decision, &question),
             Err(message) => decision.errors.push(cut(&message)),

@@ -4,7 +4,11 @@
 //! makes the cache safe — the only thing that is evaluated. Two requests that reduce alike get one decision because
 //! Cedar is asked one question for both.
 
+mod replay;
+mod space;
+
 use crate::check::PolicyError;
+use crate::recall;
 use crate::request::{self, Action, Request, Resource};
 use crate::seen::{Seen, View};
 use cedar_policy::{Context, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
@@ -278,7 +282,7 @@ impl Vocabulary {
             [("changed", &self.seen.changed, &normal.changed), ("fields", &self.seen.fields, &normal.fields)]
         {
             if !view.is_blind() {
-                put(name, paths.join(" "));
+                put(name, recall::joined(paths));
             }
         }
         inputs

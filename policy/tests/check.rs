@@ -77,6 +77,9 @@ fn policies_that_never_apply_and_lockouts_are_warned_of() {
     warns("", "permits anything");
     warns("forbid(principal, action, resource) when { context.dangerous };", "permits anything");
     warns("permit(principal, action in Action::\"write\", resource);", "replace it");
+    let keeps =
+        "permit(principal, action, resource); forbid(principal, action, resource) when { context.weakens };";
+    warns(keeps, "replace it");
     assert_eq!(check("permit(principal, action, resource);").expect("accepted").warnings, []);
 }
 

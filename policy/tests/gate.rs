@@ -31,9 +31,9 @@ fn row(bundles: &BTreeMap<Digest, String>, ask: &Ask) -> String {
 fn what_each_role_may_do_under_the_default_bundle() {
     let table = [
         // object, governance, operations: enqueue replay reconcile detect resolve repair tombstone checkpoint
-        (Some(Role::Owner), "user:ada", "aa......aaaaa..a"),
-        (Some(Role::Admin), "user:ada", "aa......aaaaa..a"),
-        (Some(Role::Member), "user:ada", "aa......aaaaa..a"),
+        (Some(Role::Owner), "user:ada", "aaaaaaaaaaaaaaaa"),
+        (Some(Role::Admin), "user:ada", "aaaaaaaaaaaaaaaa"),
+        (Some(Role::Member), "user:ada", "aaa.....aaaaaaaa"),
         (Some(Role::Agent), "user:ada", "aa......aaaaa..a"),
         (Some(Role::Relay), "user:ada", "................"),
         (None, "user:ada", "................"),
@@ -41,10 +41,10 @@ fn what_each_role_may_do_under_the_default_bundle() {
         (Some(Role::Member), "agent:bot", "aa......aaaaa..a"),
         (Some(Role::Agent), "agent:bot", "aa......aaaaa..a"),
         (Some(Role::Relay), "agent:bot", "................"),
-        (Some(Role::Member), "system:sourceos-syncd", "aa......aaaaa..a"),
-        (Some(Role::Member), "connector:mail", "aa......aaaaa..a"),
-        (Some(Role::Member), "worker:index", "aa......aaaaa..a"),
-        (Some(Role::Agent), "system:sourceos-syncd", "aa......aaaaa..a"),
+        (Some(Role::Member), "system:sourceos-syncd", "aaa.....aaaaaaaa"),
+        (Some(Role::Member), "connector:mail", "aaa.....aaaaaaaa"),
+        (Some(Role::Member), "worker:index", "aaa.....aaaaaaaa"),
+        (Some(Role::Agent), "system:sourceos-syncd", "aa......aaaaaaaa"),
         (Some(Role::Relay), "system:sourceos-syncd", "................"),
     ];
     for (role, actor, expected) in table {
@@ -69,18 +69,44 @@ fn an_agents_edit_without_a_good_base_is_a_proposal() {
     }
 }
 
+/// Agents answer ordinary cards, wherever they run; what is of a higher class waits for a person.
+#[test]
+fn agents_answer_ordinary_cards_only() {
+    let resolve = Action::Operation(OperationType::Resolve);
+    let allowed = |role, actor: &str, class, argued| {
+        let actor = actor.parse().expect("an actor");
+        let (mut gate, policies) = gate(&default_bundles(), None);
+        let ask = Ask { action: resolve, role: Some(role), actor, class, argued, ..Ask::default() };
+        gate.decide(&policies, operation(1), &ask.request()).is_ok()
+    };
+    for class in [PolicyClass::Low, PolicyClass::Medium, PolicyClass::High, PolicyClass::Critical] {
+        let ordinary = matches!(class, PolicyClass::Low | PolicyClass::Medium);
+        for (role, actor) in [
+            (Role::Owner, "agent:bot"),
+            (Role::Member, "agent:bot"),
+            (Role::Agent, "agent:bot"),
+            (Role::Agent, "user:ada"),
+        ] {
+            assert_eq!(allowed(role, actor, class, false), ordinary, "{role:?} {actor} {class:?}");
+            assert!(!allowed(role, actor, class, true), "argued: {role:?} {actor} {class:?}");
+        }
+        assert!(allowed(Role::Member, "user:ada", class, true), "a person ends an argument: {class:?}");
+        assert!(!allowed(Role::Member, "system:sourceos-syncd", class, true), "{class:?}");
+    }
+}
+
 /// The floor's own table: what remains when bundles and device permit everything.
 #[test]
 fn a_permissive_bundle_does_not_weaken_the_floor() {
     let everything = bundles(&[EVERYTHING]);
     let table = [
-        (Some(Role::Owner), None, false, "aa......aaaaa..a"),
-        (Some(Role::Owner), Some(Role::Owner), true, "aa......aaaaa..a"),
-        (Some(Role::Admin), None, false, "aa......aaaaa..a"),
-        (Some(Role::Admin), Some(Role::Owner), false, "aa......aaaaa..a"),
+        (Some(Role::Owner), None, false, "aaaaaaaaaaaaaaaa"),
+        (Some(Role::Owner), Some(Role::Owner), true, "aaaaaaaaaaaaaaaa"),
+        (Some(Role::Admin), None, false, "aaaaaaaaaaaaaaaa"),
+        (Some(Role::Admin), Some(Role::Owner), false, "aaa..aaaaaaaaaaa"),
         (Some(Role::Admin), None, true, "................"),
-        (Some(Role::Member), None, false, "aa......aaaaa..a"),
-        (Some(Role::Agent), None, false, "aa......aaaaa..a"),
+        (Some(Role::Member), None, false, "aaa.....aaaaaaaa"),
+        (Some(Role::Agent), None, false, "aaa.....aaaaaaaa"),
         (Some(Role::Relay), None, false, "................"),
         (None, None, false, "................"),
     ];

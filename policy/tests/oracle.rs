@@ -6,15 +6,14 @@
 mod common;
 
 use cedar_policy::{Authorizer, Context, Decision as Answer, Effect, Entities, PolicySet, Schema};
-use common::{Ask, bundles, gate, operation};
+use common::{Ask, any_ask, bundles, gate, operation};
 use proptest::prelude::*;
-use proptest::sample::{Index, select, subsequence};
+use proptest::sample::Index;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
-use syncd_policy::{Action, Base, DEFAULT_BUNDLE, FLOOR, Gate, Origin, SCHEMA, Verdict};
-use syncd_schema::manifest::{EncryptionScope, MergeStrategy, PolicyClass};
-use syncd_schema::{DeviceId, Role};
+use syncd_policy::{DEFAULT_BUNDLE, FLOOR, Gate, Origin, SCHEMA, Verdict};
+use syncd_schema::Role;
 
 /// Policies that use every attribute, in ways the reduction understands and in ways it does not.
 const POLICIES: &[&str] = &[
@@ -48,64 +47,6 @@ const POLICIES: &[&str] = &[
     "@review(\"f\") forbid(principal, action, resource) when { context.size * 4611686018427387904 > 5 };",
     DEFAULT_BUNDLE,
 ];
-
-fn ask() -> impl Strategy<Value = Ask> {
-    let roles = vec![
-        None,
-        Some(Role::Owner),
-        Some(Role::Admin),
-        Some(Role::Member),
-        Some(Role::Agent),
-        Some(Role::Relay),
-    ];
-    let who = (
-        select(Action::ALL.to_vec()),
-        select(vec![Origin::Local, Origin::Remote]),
-        select(vec!["user:ada", "user:bob", "user:*", "user:eve", "agent:ada", "system:x", "worker:w"]),
-        1u8..3,
-        select(roles.clone()),
-        select(roles),
-    );
-    let scopes = vec![EncryptionScope::Public, EncryptionScope::Workspace, EncryptionScope::Vault];
-    let strategies = vec![MergeStrategy::Crdt, MergeStrategy::ManualReview, MergeStrategy::NeverMerge];
-    let what = (
-        select(vec!["notes", "vault", "files"]),
-        select(vec!["n1", "n2", "this"]),
-        select(vec![PolicyClass::Low, PolicyClass::High, PolicyClass::Critical]),
-        select(scopes),
-        select(strategies),
-    );
-    let paths = vec!["", "/a", "/a/b", "/pay", "/pay/base", "/payroll", "/a/b/c", "/z"];
-    let how = (
-        subsequence(paths, 0..4),
-        prop_oneof![0u64..25, Just(u64::MAX), Just(1 << 40)],
-        select(vec![Base::Named, Base::Stale, Base::Missing, Base::NotNeeded]),
-        any::<bool>(),
-        prop::bool::weighted(0.2),
-        (prop::bool::weighted(0.2), prop::bool::weighted(0.8), prop::bool::weighted(0.2)),
-    );
-    (who, what, how).prop_map(|(who, what, how)| Ask {
-        action: who.0,
-        origin: who.1,
-        actor: who.2.parse().expect("an actor"),
-        device: DeviceId([who.3; 32]),
-        role: who.4,
-        target_role: who.5,
-        collection: what.0.parse().expect("a name"),
-        object: what.1.parse().expect("an id"),
-        class: what.2,
-        scope: what.3,
-        strategy: what.4,
-        changed: how.0.into_iter().map(str::to_owned).collect(),
-        size: how.1,
-        base: how.2,
-        dangerous: how.3,
-        weakens: how.4,
-        replaces: how.5.0,
-        authority: how.5.1,
-        argued: how.5.2,
-    })
-}
 
 fn word<T: serde::Serialize>(value: T) -> String {
     serde_json::to_value(value).expect("json").as_str().expect("a word").to_owned()
@@ -193,7 +134,7 @@ proptest! {
         permits in prop::bool::weighted(0.8),
         workspace in prop::collection::vec(any::<Index>(), 0..6),
         device in prop::option::of(prop::collection::vec(any::<Index>(), 0..4)),
-        asks in prop::collection::vec(ask(), 1..24),
+        asks in prop::collection::vec(any_ask(), 1..24),
     ) {
         let mut shared = texts(&workspace);
         if permits {
@@ -216,6 +157,12 @@ proptest! {
             prop_assert_eq!(first.0, obvious(&layers, ask), "{:?} under {:#?}", ask, layers);
             prop_assert_eq!(first, of(&mut warm, &policies), "from the cache");
             prop_assert_eq!(first, of(&mut Gate::new(), &policies), "a fresh gate");
+            let inputs = match warm.decide(&policies, operation(1), &ask.request()) {
+                Ok(grant) => grant.decision().inputs.clone(),
+                Err(refusal) => refusal.decision.inputs.clone(),
+            };
+            let again = Gate::again(&policies, ask.origin, &inputs).map(|decision| decision.digest());
+            prop_assert_eq!(again, Some(first.1), "from what it recorded: {:?}", inputs);
         }
     }
 }

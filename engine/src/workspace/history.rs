@@ -283,7 +283,7 @@ impl Engine {
     }
 
     /// One ledger record by its id: ids grow along the ledger.
-    fn ledger_record(&self, id: OperationId) -> Result<Option<Record>, StoreError> {
+    pub(super) fn ledger_record(&self, id: OperationId) -> Result<Option<Record>, StoreError> {
         let (mut low, mut high) = (0, self.size_of(&LogKind::Ledger).0);
         while low < high {
             let middle = LogSeq(low + (high - low) / 2);
@@ -310,7 +310,7 @@ impl Engine {
     }
 
     /// The records that cover an entry.
-    fn evidence_of(&self, no: LogNo, seq: LogSeq) -> Result<Vec<Record>, StoreError> {
+    pub(super) fn evidence_of(&self, no: LogNo, seq: LogSeq) -> Result<Vec<Record>, StoreError> {
         let Some(kind) = self.log(no).map(|state: &LogState| state.row.kind) else { return Ok(Vec::new()) };
         let covered = Self::covered(&kind);
         let mut found = Vec::new();

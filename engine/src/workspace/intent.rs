@@ -8,7 +8,9 @@ use crate::store::StoreError;
 use crate::store::rows::Stop;
 use std::sync::Arc;
 use syncd_policy::Decision;
-use syncd_schema::{Actor, Collection, Digest, EntryKind, ObjectId, OperationId, OperationStatus, cbor};
+use syncd_schema::{
+    Actor, Collection, Digest, EntryKind, ObjectId, OperationId, OperationStatus, cbor, domain,
+};
 
 /// What a caller wants.
 #[derive(Clone, Debug)]
@@ -47,6 +49,30 @@ pub enum Intent {
     Checkpoint,
     /// An act of governance: the entry's kind and its encoded payload.
     Govern(EntryKind, Vec<u8>),
+    /// A policy bundle.
+    SetPolicy {
+        /// Cedar text.
+        text: String,
+        /// Whether the bundles in force stay; else it takes the place of them all.
+        beside: bool,
+    },
+}
+
+impl Intent {
+    /// About how large the payload will be, from above: keys, operations and actor come on top of the content.
+    pub(super) fn size(&self) -> usize {
+        const AROUND: usize = 4 << 10;
+        let json = |value: &serde_json::Value| serde_json::to_vec(value).map_or(0, |json| json.len());
+        let content = match self {
+            Self::Put { value, .. } => json(value),
+            Self::Edit { edit, .. } => edit.size(),
+            Self::Delete { .. } | Self::Undo { .. } | Self::Checkpoint => 0,
+            Self::Resolve(resolve) => resolve.value.as_ref().map_or(0, json),
+            Self::Govern(_, payload) => payload.len(),
+            Self::SetPolicy { text, .. } => text.len(),
+        };
+        content.saturating_add(AROUND)
+    }
 }
 
 /// One call.
@@ -69,6 +95,41 @@ impl WriteRequest {
     #[must_use]
     pub const fn new(actor: Actor, intent: Intent) -> Self {
         Self { actor, idempotency_key: None, replay_safe: false, note: None, intent }
+    }
+
+    /// Under what the answer to a key is kept.
+    pub(super) fn key_name(&self, key: &str) -> Vec<u8> {
+        domain::hash("idempotency", &[self.actor.to_string().as_bytes(), key.as_bytes()]).0.to_vec()
+    }
+
+    /// What was asked, for telling a repetition from another request under the same key.
+    pub(super) fn digest(&self) -> Digest {
+        fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
+            serde_json::to_vec(value).unwrap_or_default()
+        }
+        let parts: [Vec<u8>; 4] = match &self.intent {
+            Intent::Put { collection, object, value } => {
+                [b"put".to_vec(), json(collection), json(object), json(value)]
+            }
+            Intent::Edit { object, base, edit } => [b"edit".to_vec(), json(object), json(base), json(edit)],
+            Intent::Delete { object } => [b"delete".to_vec(), json(object), Vec::new(), Vec::new()],
+            Intent::Checkpoint => [b"checkpoint".to_vec(), Vec::new(), Vec::new(), Vec::new()],
+            Intent::Undo { operation } => [b"undo".to_vec(), json(operation), Vec::new(), Vec::new()],
+            Intent::Resolve(resolve) => [
+                b"resolve".to_vec(),
+                [resolve.card.0.as_slice(), resolve.choice.word().as_bytes()].concat(),
+                json(&resolve.value),
+                json(&(resolve.pick, &resolve.because)),
+            ],
+            Intent::Govern(kind, payload) => {
+                [b"govern".to_vec(), kind.0.to_be_bytes().to_vec(), payload.clone(), Vec::new()]
+            }
+            // Not what it replaces: a call that is repeated finds itself in force.
+            Intent::SetPolicy { text, beside } => {
+                [b"policy".to_vec(), text.clone().into_bytes(), json(beside), Vec::new()]
+            }
+        };
+        domain::hash("request", &parts.each_ref().map(Vec::as_slice))
     }
 }
 
@@ -174,8 +235,8 @@ pub enum WriteError {
     /// An act of governance is malformed.
     #[error("the governance act is malformed")]
     Governance(#[from] cbor::CborError),
-    /// The policy bundle does not compile.
-    #[error("the policy bundle does not compile: {0}")]
+    /// A policy bundle that cannot be in force.
+    #[error("the policy cannot be set: {0}")]
     Bundle(String),
     /// The grant was for something else: a fault of this program.
     #[error("the grant does not fit the operation; this is a fault of the program")]

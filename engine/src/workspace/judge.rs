@@ -83,7 +83,7 @@ impl<'a> Question<'a> {
     ) -> Self {
         let manifest = entry.subject.as_ref().and_then(|s| governance.manifests.get(&s.collection));
         let (action, target_role, weakens) = match (entry.kind, act) {
-            (EntryKind::EDIT, _) if entry.is_birth() => (Action::Create, None, false),
+            _ if entry.is_birth() => (Action::Create, None, false),
             (EntryKind::EDIT | EntryKind::PROPOSAL, _) => (Action::Edit, None, false),
             (EntryKind::RESOLUTION, _) => (Action::Operation(OperationType::Resolve), None, false),
             (EntryKind::TOMBSTONE, _) => (Action::Delete, None, false),
@@ -125,7 +125,7 @@ impl<'a> Question<'a> {
     /// answer would depend on what happens to have arrived.
     fn base_of(entry: &Entry) -> Base {
         match (entry.kind, &entry.base) {
-            (EntryKind::EDIT, _) if entry.is_birth() => Base::NotNeeded,
+            _ if entry.is_birth() => Base::NotNeeded,
             (EntryKind::EDIT | EntryKind::PROPOSAL | EntryKind::TOMBSTONE, Some(_)) => Base::Named,
             (EntryKind::EDIT | EntryKind::PROPOSAL | EntryKind::TOMBSTONE, None) => Base::Missing,
             _ => Base::NotNeeded,

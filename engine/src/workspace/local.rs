@@ -6,7 +6,7 @@
 use super::intent::{Intent, Refused, WriteError, WriteRequest, Written};
 use super::judge::Question;
 use super::stage::{Stage, StagedObject};
-use super::{Engine, Event, ObjectKey, Rules, strategy, subject_key};
+use super::{Engine, Event, ObjectKey, Rules, subject_key};
 use crate::document::{self, Edit};
 use crate::store::StoreError;
 use crate::store::rows::{self, IdempotencyRow, LogKind, ObjectRow};
@@ -17,10 +17,9 @@ use std::sync::Arc;
 use syncd_evidence::{Outcome, RecordKind};
 use syncd_policy::{Action, Base, Grant, Origin, Redeemed, Refusal, Verdict};
 use syncd_schema::entry::Subject;
-use syncd_schema::governance::{Act, Link};
 use syncd_schema::{
     ActorKind, Collection, Digest, EntryKind, Incarnation, Manifest, ObjectId, OperationId, OperationStatus,
-    OperationType, UnixMicros, cbor, domain, limits,
+    OperationType, UnixMicros, cbor, limits,
 };
 
 /// One answer for each call, in their order.
@@ -73,7 +72,7 @@ impl Engine {
         for request in batch {
             // A commit must fit one segment, since its entries share one signature.
             let full = stage.appended() + 2 > limits::COMMIT_ENTRIES
-                || stage.payload_bytes + size_of(&request.intent) > limits::COMMIT_BYTES;
+                || stage.payload_bytes + request.intent.size() > limits::COMMIT_BYTES;
             if full && !answers.is_empty() {
                 break;
             }
@@ -117,6 +116,7 @@ impl Engine {
             Intent::Delete { object } => self.delete(stage, request, object),
             Intent::Checkpoint => self.checkpoint(stage, request),
             Intent::Govern(kind, payload) => self.govern(stage, request, *kind, payload),
+            Intent::SetPolicy { text, beside } => self.set_policy(stage, request, text, *beside),
             Intent::Resolve(resolve) => self.resolve(stage, request, resolve),
             Intent::Undo { operation } => self.undo(stage, request, *operation),
         }?;
@@ -124,9 +124,9 @@ impl Engine {
             let row = IdempotencyRow {
                 operation: written.operation,
                 object: written.object.clone(),
-                request: request_digest(request),
+                request: request.digest(),
             };
-            stage.batch.put(Table::Idempotency, idempotency_name(request, key), cbor::encode(&row));
+            stage.batch.put(Table::Idempotency, request.key_name(key), cbor::encode(&row));
         }
         Ok(written)
     }
@@ -134,13 +134,13 @@ impl Engine {
     /// The answer to an earlier call under the same key.
     fn repeated(&self, stage: &Stage, request: &WriteRequest) -> Result<Option<Written>, WriteError> {
         let Some(key) = &request.idempotency_key else { return Ok(None) };
-        let name = idempotency_name(request, key);
+        let name = request.key_name(key);
         let row: Option<IdempotencyRow> = match stage.batch.get(Table::Idempotency, &name) {
             Some(staged) => staged.map(|bytes| rows::decode(Table::Idempotency, &name, bytes)).transpose()?,
             None => rows::read(&self.store, Table::Idempotency, &name)?,
         };
         let Some(row) = row else { return Ok(None) };
-        if row.request != request_digest(request) {
+        if row.request != request.digest() {
             return Err(WriteError::KeyReused(row.operation));
         }
         let heads = match &row.object {
@@ -391,38 +391,6 @@ impl Engine {
         Ok(done(operation, None, Vec::new()))
     }
 
-    fn govern(
-        &mut self,
-        stage: &mut Stage,
-        request: &WriteRequest,
-        kind: EntryKind,
-        payload: &[u8],
-    ) -> Result<Written, WriteError> {
-        let act = Act::decode(kind, payload)?;
-        if let Act::Bundle(bundle) = &act {
-            let bundles = [(domain::sha256(bundle.text.as_bytes()), bundle.text.clone())].into();
-            self.gate.compile(&bundles, None).map_err(|error| WriteError::Bundle(error.to_string()))?;
-        }
-        if let Act::Manifest(manifest) = &act {
-            self.may_be_set(manifest)?;
-        }
-        let rules = Arc::clone(&self.rules);
-        let log = self.log_number(stage, LogKind::Device(self.own_log()));
-        let (operation, time) = self.next_operation(stage, log);
-        let entry = self.record_entry(request, kind, (operation, time), None, payload);
-        let proof = {
-            let question =
-                Question::of_entry(Origin::Local, self.device(), &entry, Some(&act), &rules.governance);
-            self.admit_local(stage, request, &rules, &question, operation)?
-        };
-        let parents = entry.governance.clone();
-        let (_, id) = self.log_entry(stage, log, entry, payload.to_vec(), &proof, OperationType::Enqueue);
-        let woken = strategy::woken_by(&act);
-        self.add_link(stage, Link { id, parents, author: self.device(), act }, kind, payload);
-        self.wake(stage, woken)?;
-        Ok(done(operation, None, Vec::new()))
-    }
-
     /// The one life of an object that may be written to.
     pub(super) fn writable(&self, stage: &Stage, object: &ObjectId) -> Result<ObjectRow, WriteError> {
         let row = match self.standing_lives(object)?.as_slice() {
@@ -526,49 +494,4 @@ fn same(a: &[Digest], b: &[Digest]) -> bool {
 
 pub(super) const fn done(operation: OperationId, object: Option<ObjectId>, heads: Vec<Digest>) -> Written {
     Written { operation, object, status: OperationStatus::Completed, heads, card: None, repeated: false }
-}
-
-fn idempotency_name(request: &WriteRequest, key: &str) -> Vec<u8> {
-    domain::hash("idempotency", &[request.actor.to_string().as_bytes(), key.as_bytes()]).0.to_vec()
-}
-
-/// About how large a call's payload will be, from above: keys, operations and actor come on top of the content.
-fn size_of(intent: &Intent) -> usize {
-    const AROUND: usize = 4 << 10;
-    let content = match intent {
-        Intent::Put { value, .. } => serde_json::to_vec(value).map_or(0, |json| json.len()),
-        Intent::Edit { edit, .. } => edit.size(),
-        Intent::Delete { .. } | Intent::Undo { .. } | Intent::Checkpoint => 0,
-        Intent::Resolve(resolve) => {
-            resolve.value.as_ref().map_or(0, |value| serde_json::to_vec(value).map_or(0, |json| json.len()))
-        }
-        Intent::Govern(_, payload) => payload.len(),
-    };
-    content.saturating_add(AROUND)
-}
-
-/// What was asked, for telling a repetition from another request under the same key.
-fn request_digest(request: &WriteRequest) -> Digest {
-    fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
-        serde_json::to_vec(value).unwrap_or_default()
-    }
-    let parts: [Vec<u8>; 4] = match &request.intent {
-        Intent::Put { collection, object, value } => {
-            [b"put".to_vec(), json(collection), json(object), json(value)]
-        }
-        Intent::Edit { object, base, edit } => [b"edit".to_vec(), json(object), json(base), json(edit)],
-        Intent::Delete { object } => [b"delete".to_vec(), json(object), Vec::new(), Vec::new()],
-        Intent::Checkpoint => [b"checkpoint".to_vec(), Vec::new(), Vec::new(), Vec::new()],
-        Intent::Undo { operation } => [b"undo".to_vec(), json(operation), Vec::new(), Vec::new()],
-        Intent::Resolve(resolve) => [
-            b"resolve".to_vec(),
-            [resolve.card.0.as_slice(), resolve.choice.word().as_bytes()].concat(),
-            json(&resolve.value),
-            json(&(resolve.pick, &resolve.because)),
-        ],
-        Intent::Govern(kind, payload) => {
-            [b"govern".to_vec(), kind.0.to_be_bytes().to_vec(), payload.clone(), Vec::new()]
-        }
-    };
-    domain::hash("request", &parts.each_ref().map(Vec::as_slice))
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use syncd_policy::{Action, Base, Gate, Origin, Policies, Request};
@@ -96,4 +98,63 @@ pub(crate) fn gate(bundles: &BTreeMap<Digest, String>, device: Option<&str>) -> 
 
 pub(crate) fn operation(n: u64) -> OperationId {
     OperationId::at(UnixMicros(n), n)
+}
+
+/// Any request, with ids, paths and sizes that policies of tests compare with among others.
+pub(crate) fn any_ask() -> impl Strategy<Value = Ask> {
+    let roles = vec![
+        None,
+        Some(Role::Owner),
+        Some(Role::Admin),
+        Some(Role::Member),
+        Some(Role::Agent),
+        Some(Role::Relay),
+    ];
+    let who = (
+        select(Action::ALL.to_vec()),
+        select(vec![Origin::Local, Origin::Remote]),
+        select(vec!["user:ada", "user:bob", "user:*", "user:eve", "agent:ada", "system:x", "worker:w"]),
+        1u8..3,
+        select(roles.clone()),
+        select(roles),
+    );
+    let scopes = vec![EncryptionScope::Public, EncryptionScope::Workspace, EncryptionScope::Vault];
+    let strategies = vec![MergeStrategy::Crdt, MergeStrategy::ManualReview, MergeStrategy::NeverMerge];
+    let what = (
+        select(vec!["notes", "vault", "files"]),
+        select(vec!["n1", "n2", "this"]),
+        select(vec![PolicyClass::Low, PolicyClass::High, PolicyClass::Critical]),
+        select(scopes),
+        select(strategies),
+    );
+    let paths = vec!["", "/a", "/a/b", "/pay", "/pay/base", "/payroll", "/a/b/c", "/z"];
+    let how = (
+        subsequence(paths, 0..4),
+        prop_oneof![0u64..25, Just(u64::MAX), Just(1 << 40)],
+        select(vec![Base::Named, Base::Stale, Base::Missing, Base::NotNeeded]),
+        any::<bool>(),
+        prop::bool::weighted(0.2),
+        (prop::bool::weighted(0.2), prop::bool::weighted(0.8), prop::bool::weighted(0.2)),
+    );
+    (who, what, how).prop_map(|(who, what, how)| Ask {
+        action: who.0,
+        origin: who.1,
+        actor: who.2.parse().expect("an actor"),
+        device: DeviceId([who.3; 32]),
+        role: who.4,
+        target_role: who.5,
+        collection: what.0.parse().expect("a name"),
+        object: what.1.parse().expect("an id"),
+        class: what.2,
+        scope: what.3,
+        strategy: what.4,
+        changed: how.0.into_iter().map(str::to_owned).collect(),
+        size: how.1,
+        base: how.2,
+        dangerous: how.3,
+        weakens: how.4,
+        replaces: how.5.0,
+        authority: how.5.1,
+        argued: how.5.2,
+    })
 }

@@ -1,0 +1,183 @@
+//! Policies on the command line: bundles put in force, and past decisions made again.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::Device;
+use serde_json::{Value, json};
+
+const OPEN: &str = "@id(\"all\") permit(principal, action, resource);\n";
+const NO_SECRETS: &str = "@id(\"no-secrets\") @because(\"Secrets live elsewhere.\")\n\
+    forbid(principal, action in Action::\"write\", resource)\n\
+    when { context.collection == Collection::\"secrets\" };\n";
+
+/// Runs a test on a device without a daemon, then on another with one.
+fn both_ways(test: impl Fn(&Device)) {
+    let down = Device::new();
+    down.run(&["init"]).ok();
+    test(&down);
+    let up = Device::new();
+    let daemon = up.up();
+    test(&up);
+    assert_eq!(daemon.stop(), 0);
+}
+
+fn file(device: &Device, name: &str, text: &str) -> String {
+    device.file(name, text).to_str().unwrap().to_owned()
+}
+
+fn layers(device: &Device) -> Vec<Value> {
+    let shown = device.run(&["policy", "show"]).ok();
+    let layers = shown["layers"].as_array().unwrap().iter();
+    layers.filter(|layer| layer["layer"] == "workspace").map(|layer| layer["text"].clone()).collect()
+}
+
+fn joined(ada: &Device, bob: &Device, role: &str) {
+    let ticket = ada.run(&["invite", "--role", role]).ok()["ticket"].as_str().unwrap().to_owned();
+    assert_eq!(bob.run(&["join", &ticket]).ok()["synced"], true);
+}
+
+#[test]
+fn a_bundle_takes_the_place_of_all_or_stands_beside_them() {
+    both_ways(|ada| {
+        let both = file(ada, "both.cedar", &format!("{OPEN}{NO_SECRETS}"));
+        let set = ada.run(&["policy", "set", &both, "--idempotency-key", "k1"]).ok();
+        assert_eq!(set["status"], "completed");
+        let shown = ada.run(&["policy", "show"]).ok();
+        assert_eq!(shown["version"], set["version"]);
+        assert_eq!(layers(ada), [json!(format!("{OPEN}{NO_SECRETS}"))]);
+        let again = ada.run(&["policy", "set", &both, "--idempotency-key", "k1"]).ok();
+        assert_eq!((&again["operation"], &again["repeated"]), (&set["operation"], &json!(true)));
+        ada.run(&["policy", "set", &both, "--add", "--idempotency-key", "k1"]).fails(1, "key_reused");
+
+        let more = file(ada, "more.cedar", "forbid(principal, action == Action::\"delete\", resource);");
+        let added = ada.run(&["policy", "set", &more, "--add"]).ok();
+        assert_ne!(added["version"], set["version"]);
+        assert_eq!(layers(ada).len(), 2);
+        ada.run(&["put", "notes", "--id", "n1", "{}"]).ok();
+        ada.run(&["delete", "n1"]).fails(3, "refused");
+        ada.run(&["put", "secrets", "{}"]).fails(3, "refused");
+        let digests = ada.run(&["policy", "show"]).ok()["layers"].clone();
+        assert!(digests.as_array().unwrap().iter().any(|layer| layer["digest"] == added["digest"]));
+
+        let open = file(ada, "open.cedar", OPEN);
+        assert!(ada.plain(&["policy", "set", &open]).out.starts_with("bundle "));
+        assert_eq!(layers(ada), [json!(OPEN)]);
+        ada.run(&["delete", "n1"]).ok();
+        let operation = ada.run(&["op", added["operation"].as_str().unwrap()]).ok();
+        assert_eq!(operation["evidence"].as_array().unwrap().len(), 1, "{operation}");
+        assert_eq!(ada.run(&["evidence", "verify"]).ok()["ok"], true);
+    });
+}
+
+#[test]
+fn a_text_that_cannot_be_in_force_changes_nothing() {
+    both_ways(|ada| {
+        let before = layers(ada);
+        for (text, says) in [
+            ("permit(principal, action, resource)\nwhen { context.colour == 1 };", "line 2"),
+            ("permit(principal action, resource);", "line 1, column 18"),
+            ("permit(principal, action == Action::\"read\", resource);", "line 1"),
+            ("", "no owner could ever replace it"),
+            ("permit(principal, action in Action::\"write\", resource);", "no owner could ever replace it"),
+            (
+                &format!("{OPEN}forbid(principal, action, resource) when {{ context.weakens }};"),
+                "no owner could",
+            ),
+            (&format!("{OPEN}forbid(principal == User::\"ada\", action, resource);"), "no owner could ever"),
+        ] {
+            let error = ada.run(&["policy", "set", &file(ada, "p.cedar", text)]).fails(1, "invalid_policy");
+            assert!(error["message"].as_str().unwrap().contains(says), "{text}: {error}");
+        }
+        let locks = "forbid(principal, action == Action::\"bundle\", resource);";
+        ada.run(&["policy", "set", "--add", &file(ada, "p.cedar", locks)]).fails(1, "invalid_policy");
+        let long = format!("{OPEN}//{}", "x".repeat(300_000));
+        ada.run(&["policy", "set", &file(ada, "p.cedar", &long)]).fails(1, "invalid_policy");
+        ada.run(&["policy", "set", "missing.cedar"]).fails(1, "file");
+        assert_eq!(layers(ada), before);
+        let agents = ["--actor", "agent:x", "policy", "set", &file(ada, "p.cedar", OPEN)];
+        ada.run(&agents).fails(3, "refused");
+    });
+}
+
+#[test]
+fn what_one_device_forbids_is_refused_on_the_others() {
+    let (ada, bob, eve) = (Device::new(), Device::new(), Device::new());
+    let daemon = ada.up();
+    joined(&ada, &bob, "member");
+    joined(&ada, &eve, "admin");
+    let text = format!("{OPEN}{NO_SECRETS}");
+    for (device, args) in
+        [(&bob, &["policy", "set"][..]), (&bob, &["policy", "set", "--add"]), (&eve, &["policy", "set"])]
+    {
+        let path = file(device, "p.cedar", &text);
+        let args: Vec<&str> = args.iter().copied().chain([path.as_str()]).collect();
+        device.run(&args).fails(3, "refused");
+    }
+    bob.run(&["put", "secrets", "--id", "s1", "{}"]).ok();
+    ada.run(&["policy", "set", &file(&ada, "p.cedar", &text)]).ok();
+    bob.run(&["sync"]).ok();
+    let error = bob.run(&["put", "secrets", "--id", "s2", "{}"]).fails(3, "refused");
+    let hint = error["hint"].as_str().unwrap();
+    let operation = hint.split('`').nth(1).unwrap().strip_prefix("explain ").unwrap();
+    let explained = bob.run(&["explain", operation]).ok().to_string();
+    assert!(
+        explained.contains(".no-secrets") && explained.contains("Secrets live elsewhere."),
+        "{explained}"
+    );
+    let tested = bob.run(&["policy", "test", operation]).ok();
+    assert_eq!((&tested["then"]["verdict"], &tested["now"]["verdict"]), (&json!("refuse"), &json!("refuse")));
+    // An admin may add, and what it adds counts for everybody.
+    eve.run(&["sync"]).ok();
+    let more = "@id(\"keep\") forbid(principal, action == Action::\"delete\", resource);";
+    eve.run(&["policy", "set", "--add", &file(&eve, "more.cedar", more)]).ok();
+    eve.run(&["sync"]).ok();
+    ada.run(&["delete", "s1"]).fails(3, "refused");
+    assert_eq!(daemon.stop(), 0);
+}
+
+fn verdicts(tested: &Value) -> [&str; 3] {
+    ["then", "again", "now"].map(|at| tested[at]["verdict"].as_str().unwrap())
+}
+
+#[test]
+fn past_decisions_are_made_again() {
+    both_ways(|ada| {
+        let put = ada.run(&["put", "notes", "--id", "n1", r#"{"a":1}"#]).ok()["operation"].clone();
+        let (agent, edit) = (["--actor", "agent:bot"], ["edit", "n1", "--merge-patch", r#"{"a":2}"#]);
+        let asked = ada.run(&[&agent[..], &edit[..]].concat());
+        assert_eq!(asked.code, 4);
+        let asked = asked.json()["operation"].clone();
+        let refused = ada.run(&[&agent[..], &["delete", "n1"]].concat()).fails(3, "refused");
+        let refused = refused["hint"].as_str().unwrap().split('`').nth(1).unwrap()[8..].to_owned();
+        let test = |operation: &str| ada.run(&["policy", "test", operation]).ok();
+        let (put, asked) = (put.as_str().unwrap(), asked.as_str().unwrap());
+        for (operation, verdict) in [(put, "allow"), (asked, "review"), (&refused, "refuse")] {
+            let tested = test(operation);
+            assert_eq!(
+                (&tested["operation"], &tested["same"]),
+                (&json!(operation), &json!(true)),
+                "{tested}"
+            );
+            assert_eq!(verdicts(&tested), [verdict; 3], "{tested}");
+            for key in ["policies", "policy_version", "inputs"] {
+                assert_eq!(tested["then"][key], tested["again"][key], "{key}");
+            }
+            assert_eq!(tested["now"]["assumed"], json!([]), "{tested}");
+        }
+        let genesis = ada.run(&["ops"]).ok().as_array().unwrap().last().unwrap()["operation"].clone();
+        assert_eq!(verdicts(&test(genesis.as_str().unwrap())), ["allow"; 3]);
+
+        let other = "permit(principal, action, resource); forbid(principal is User, action, resource) \
+                     when { context.changed.contains(\"/a\") || context.collection == Collection::\"notes\" };";
+        ada.run(&["policy", "set", &file(ada, "other.cedar", other)]).ok();
+        assert_eq!(verdicts(&test(put)), ["allow", "allow", "refuse"]);
+        assert_eq!(verdicts(&test(asked)), ["review", "review", "allow"]);
+        assert_eq!(verdicts(&test(&refused)), ["refuse", "refuse", "allow"]);
+        assert_eq!(test(asked)["now"]["assumed"], json!(["changed"]), "not looked at then");
+        assert!(ada.plain(&["policy", "test", put]).out.contains("same"));
+        ada.run(&["policy", "test", "0190b8a0-0000-7000-8000-000000000000"]).fails(6, "not_found");
+        ada.run(&["policy", "test", "n1"]).fails(2, "usage");
+    });
+}
