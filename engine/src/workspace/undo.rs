@@ -54,19 +54,19 @@ impl Engine {
         let mut patch = Vec::new();
         take_back(&mut String::new(), (Some(&before), Some(&after), Some(&now)), &mut patch)?;
         let edit = serde_json::from_value(Value::Array(patch)).map_err(|_| not())?;
-        let note = Some(format!("takes operation {operation} back"));
+        let note = format!("takes operation {operation} back");
         let intent = Intent::Edit {
             object: subject.object.clone(),
             base: Some(row.heads),
             edit: Edit::JsonPatch(edit),
         };
-        let request = WriteRequest { note: note.clone(), intent, ..request.clone() };
+        let request = WriteRequest { note: Some(note.clone()), intent, ..request.clone() };
         let Intent::Edit { object, base, edit } = &request.intent else { return Err(not().into()) };
         let written = self.edit(stage, &request, object, base.as_deref(), edit)?;
         let (kind, device) = (RecordKind::Compensation, self.device());
         let mut record =
             ledger::record(kind, Outcome::Fulfilled, OperationType::Repair, &request.actor, device);
-        record.set_note(&note.unwrap_or_default());
+        record.set_note(&note);
         self.record(stage, record);
         Ok(written)
     }
