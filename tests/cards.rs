@@ -95,3 +95,18 @@ fn an_agent_that_names_no_base_proposes_and_exit_code_4_says_so() {
     assert_eq!(ada.run(&["get", "n1"]).ok()["value"]["title"], "old");
     assert_eq!(ada.run(&["get", "n1"]).ok()["state"], "clean");
 }
+
+#[test]
+fn an_answer_is_rolled_back_and_says_so() {
+    let (ada, _) = two();
+    let proposed =
+        ada.run(&["--actor", "agent:claw", "edit", "n1", "--merge-patch", r#"{"title":"new"}"#]).json();
+    let card = proposed["card"].as_str().unwrap();
+    let accepted = ada.run(&["resolve", card, "keep_remote"]).ok();
+    assert_eq!(ada.run(&["get", "n1"]).ok()["value"]["title"], "new");
+    ada.run(&["repair", "rollback", accepted["operation"].as_str().unwrap()]).ok();
+    assert_eq!(ada.run(&["get", "n1"]).ok()["value"]["title"], "old");
+    let edit = ada.run(&["edit", "n1", "--merge-patch", r#"{"title":"newer"}"#]).ok();
+    ada.run(&["repair", "rollback", edit["operation"].as_str().unwrap()]).fails(1, "not_an_answer");
+    ada.run(&["repair", "rollback", accepted["operation"].as_str().unwrap()]).fails(1, "changed_since");
+}

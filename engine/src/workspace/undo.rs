@@ -6,9 +6,10 @@
 use super::Engine;
 use super::intent::{Intent, WriteError, WriteRequest, Written};
 use super::stage::Stage;
+use crate::conflict::{self, Choice, Question};
 use crate::document::{self, Edit, pointer};
 use crate::ledger;
-use automerge::ChangeHash;
+use automerge::{Automerge, ChangeHash};
 use serde_json::{Value, json};
 use syncd_evidence::{Outcome, RecordKind};
 use syncd_schema::{Digest, EntryKind, Incarnation, OperationId, OperationType};
@@ -46,10 +47,11 @@ impl Engine {
         let row = self.object_row(&key)?.ok_or_else(not)?;
         let change = entry.payload_digest;
         let (before, after, now) = self.with_document(&row, |doc| {
-            let meta = doc.get_change_meta_by_hash(&ChangeHash(change.0));
-            let deps: Vec<Digest> =
-                meta.map(|meta| meta.deps.iter().map(|dep| Digest(dep.0)).collect()).unwrap_or_default();
-            (document::read_past(doc, &deps), document::read_past(doc, &[change]), document::read(doc))
+            (
+                document::read_past(doc, &stood_on(doc, change)),
+                document::read_past(doc, &[change]),
+                document::read(doc),
+            )
         })?;
         let mut patch = Vec::new();
         take_back(&mut String::new(), (Some(&before), Some(&after), Some(&now)), &mut patch)?;
@@ -70,6 +72,18 @@ impl Engine {
         self.record(stage, record);
         Ok(written)
     }
+}
+
+/// The heads before an answer; before what it let in, where that is what it did.
+fn stood_on(doc: &Automerge, answer: Digest) -> Vec<Digest> {
+    let lets_in =
+        conflict::settlement_of(doc, &answer).and_then(|settled| match (settled.question, settled.choice) {
+            (Question::Change(held), Choice::Remote | Choice::Merge) => Some(held),
+            _ => None,
+        });
+    let change = lets_in.filter(|held| document::holds(doc, held)).unwrap_or(answer);
+    let meta = doc.get_change_meta_by_hash(&ChangeHash(change.0));
+    meta.map(|meta| meta.deps.iter().map(|dep| Digest(dep.0)).collect()).unwrap_or_default()
 }
 
 /// What turns the value after an answer into the one before it, where it still stands as it was answered.
