@@ -97,14 +97,22 @@ fn two_objects_with_one_unique_value_are_asked_about() {
         assert_eq!(again[0].summary.card, cards[0].summary.card);
         answer(&mut bob, &again[0], choice, None, 40).expect("resolved");
         assert!(meet(&mut ada, &mut bob, 50).is_empty());
-        let gone = if choice == Choice::Local { "b1" } else { "a1" };
+        let without = if choice == Choice::Local { "b1" } else { "a1" };
         for engine in [&mut ada, &mut bob] {
             for id in ["a1", "b1", "a2", "b2"] {
-                let state = engine.get(&id.parse().unwrap()).unwrap().unwrap().state;
-                assert_eq!(state == ObjectState::Tombstoned, id == gone, "{id}");
+                assert_eq!(value(engine, id).get("path").is_none(), id == without, "{id}");
             }
         }
     }
+    // Opposite answers take the value from both, and delete neither.
+    let (mut ada, mut bob) = pair(&manifest);
+    put(&mut ada, "a1", json!({"path": "x", "by": "ada"}), at(10));
+    put(&mut bob, "b1", json!({"path": "x", "by": "bob"}), at(11));
+    let card = meet(&mut ada, &mut bob, 20).remove(0);
+    answer(&mut ada, &card, Choice::Local, None, 30).expect("resolved");
+    answer(&mut bob, &card, Choice::Remote, None, 31).expect("resolved");
+    assert!(meet(&mut ada, &mut bob, 40).is_empty());
+    assert_eq!((value(&mut bob, "a1"), value(&mut ada, "b1")), (json!({"by": "ada"}), json!({"by": "bob"})));
 }
 
 #[test]

@@ -223,6 +223,9 @@ impl Engine {
         if entry.kind.is_change() && !actor_fits(arrival, payload) {
             return refused("the change is neither a birth nor one that its device's session can have made");
         }
+        if entry.kind == EntryKind::PROPOSAL && guard::message(payload).is_ok_and(|said| !said.is_empty()) {
+            return refused("a proposal says nothing beside its edit: only answers do");
+        }
         let chain = stage.chain.as_ref().unwrap_or(&self.chain);
         if let Some(held) = strategy::quarantined(chain, &rules.governance, entry) {
             return Ok(held);

@@ -69,7 +69,8 @@ impl Engine {
             let lets_in = |candidate: &&Candidate| let_in_by(&candidate.arrival) == Some(change);
             let by = group.as_ref().and_then(|group| group.iter().find(lets_in));
             let Some(by) = by else {
-                self.not_admitted(stage, &arrival, Judged::Asks(approval), done)?;
+                let judged = self.worth_asking(stage, &arrival, approval)?;
+                self.not_admitted(stage, &arrival, judged, done)?;
                 continue;
             };
             match (approval.by(operation, &by.proof), group) {
@@ -82,6 +83,32 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Nobody is asked about a change that could not be let in, or not yet.
+    fn worth_asking(
+        &mut self,
+        stage: &mut Stage,
+        arrival: &Arrival,
+        approval: Approval,
+    ) -> Result<Judged, StoreError> {
+        let entry = &arrival.record.entry;
+        let Some(key) = entry.subject.as_ref().map(subject_key) else { return Ok(Judged::Asks(approval)) };
+        self.staged_object(stage, &key)?;
+        let document = stage.objects.get(&key).map(|staged| &staged.document);
+        let payload = arrival.record.payload.as_deref().unwrap_or_default();
+        let mut door = Door::default();
+        door.offer_as(document, payload, entry.payload_digest, form_of(entry));
+        Ok(match door.admit(document).0.outcomes.pop() {
+            Some(guard::Outcome::Missing(missing)) => {
+                let reason = "it builds on changes that have not arrived or were not admitted".to_owned();
+                Judged::Waits { missing, requires: Vec::new(), reason }
+            }
+            Some(guard::Outcome::Refused(refused)) => {
+                Judged::Refused { reason: refused.to_string(), decision: None, finding: true }
+            }
+            _ => Judged::Asks(approval),
+        })
     }
 
     /// Whether the same change was let in before, by an equal entry: then there is nothing left to ask.

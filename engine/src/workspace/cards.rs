@@ -313,7 +313,7 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let changed: BTreeSet<&ObjectId> = objects
             .values()
-            .filter(|staged| staged.is_new || staged.row_changed)
+            .filter(|staged| staged.may_end_or_return())
             .map(|staged| &staged.row.object)
             .collect();
         for object in changed {

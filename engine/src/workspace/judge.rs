@@ -4,7 +4,7 @@
 //! with the same entries decides the same.
 
 use super::Rules;
-use crate::conflict::Settlement;
+use crate::conflict::{self, Settlement};
 use crate::guard;
 use std::sync::Arc;
 use syncd_policy::{Action, Base, Gate, Grant, Origin, Refusal, Request};
@@ -43,12 +43,15 @@ fn governance_request(act: &Act, governance: &Governance) -> (Action, Option<Rol
 /// How often machines may decide about the same before a person must.
 pub(crate) const MACHINE_GENERATIONS: u32 = 3;
 
-/// Whether a change says of itself that the same was decided again and again. That it says so rightly is found when it
-/// is applied.
+/// Whether a person has to give this answer: the same was decided again and again, as the change says of itself, and
+/// rightly, which is found when it is applied; or it lets in what a machine may only propose.
 pub(crate) fn is_argued(change: &[u8]) -> bool {
     let message = guard::message(change).ok();
     let settlement = message.and_then(|message| Settlement::of_message(&message));
-    settlement.is_some_and(|settlement| settlement.generation > MACHINE_GENERATIONS)
+    settlement.is_some_and(|settlement| {
+        settlement.generation > MACHINE_GENERATIONS
+            || matches!(settlement.question, conflict::Question::Change(_))
+    })
 }
 
 /// Everything the gate may look at.

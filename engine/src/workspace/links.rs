@@ -34,7 +34,7 @@ impl Engine {
     pub(super) fn update_links(&mut self, stage: &mut Stage, objects: &Staged) -> Result<(), StoreError> {
         let mut changed = Changed::default();
         for (key, staged) in objects {
-            if staged.is_new || staged.row_changed {
+            if staged.may_end_or_return() {
                 changed.ends.insert((key.1.clone(), key.0.clone()));
             }
             let Some(after) = self.links_of(staged) else { continue };

@@ -73,7 +73,11 @@ impl Engine {
             // A commit must fit one segment, since its entries share one signature.
             let full = stage.appended() + 2 > limits::COMMIT_ENTRIES
                 || stage.payload_bytes + request.intent.size() > limits::COMMIT_BYTES;
-            if full && !answers.is_empty() {
+            // An answer is given to what is on disk, so nothing else is in its commit.
+            let is_answer =
+                |request: &WriteRequest| matches!(request.intent, Intent::Resolve(_) | Intent::Undo { .. });
+            let apart = is_answer(request) || batch.get(answers.len().wrapping_sub(1)).is_some_and(is_answer);
+            if (full || apart) && !answers.is_empty() {
                 break;
             }
             match self.write_one(&mut stage, request) {

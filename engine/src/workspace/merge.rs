@@ -91,6 +91,10 @@ impl Engine {
             self.not_admitted(stage, &arrival, judged, done)?;
         }
         let Some(document) = doc else { return Ok(progress) };
+        if holds && !stage.objects.contains_key(key) {
+            // Born together with what contradicts in it.
+            self.bear(stage, &fitting);
+        }
         let compares = holds && stage.objects.contains_key(key) && !(is_line && fitting.len() == 1);
         let (document, fitting) = match compares {
             true => self.hold_back(stage, key, document, fitting, done)?,
@@ -137,6 +141,17 @@ impl Engine {
         Ok((admission, group.into_iter().zip(payloads).collect()))
     }
 
+    /// Puts a new object on the stage for changes of which one is its birth.
+    fn bear(&mut self, stage: &mut Stage, fitting: &[Fitting]) {
+        let born = fitting.iter().find(|fitting| fitting.arrival.record.entry.is_birth());
+        let Some(entry) = born.or(fitting.first()).map(|fitting| &fitting.arrival.record.entry) else {
+            return;
+        };
+        if let Some(subject) = &entry.subject {
+            self.new_object(stage, subject, document::empty(), entry.time);
+        }
+    }
+
     /// Puts changes and the document that holds them on the stage.
     fn let_in(
         &mut self,
@@ -146,12 +161,11 @@ impl Engine {
         fitting: Vec<Fitting>,
         done: &mut Ledgered,
     ) -> Result<(), StoreError> {
-        let Some(first) = fitting.first() else { return Ok(()) };
+        if fitting.is_empty() {
+            return Ok(());
+        }
         if !stage.objects.contains_key(key) {
-            let Some(subject) = first.arrival.record.entry.subject.clone() else { return Ok(()) };
-            let born = fitting.iter().find(|fitting| fitting.arrival.record.entry.is_birth());
-            let time = born.unwrap_or(first).arrival.record.entry.time;
-            self.new_object(stage, &subject, document::empty(), time);
+            self.bear(stage, &fitting);
         }
         let mut asked = Vec::new();
         let mut overruling = Vec::new();
@@ -355,7 +369,12 @@ impl Engine {
             staged.row_changed = true;
         }
         for one in &out {
+            let asked = self.pending.get(&one.at()).is_some_and(|row| row.asks.is_some());
             self.hold_apart(stage, key, one, done);
+            if asked {
+                // It was let in, and contradicts what is here: that is another question.
+                self.end_held(stage, key, &one.hash())?;
+            }
         }
         Ok((document.unwrap_or(whole), rest))
     }

@@ -132,7 +132,7 @@ impl Engine {
         let forked = match asked.resolve.choice {
             Choice::Fork => {
                 let value = document::read_past(&held, &[change]);
-                Some(self.fork_off(stage, asked, &value)?)
+                Some(value)
             }
             _ => None,
         };
@@ -160,7 +160,7 @@ impl Engine {
         }
         let heads = stage.objects.get(&key).map(|staged| document::heads(&staged.document));
         let written = super::local::done(place.0, Some(key.0), heads.unwrap_or_default());
-        Ok(Written { object: forked.or(written.object.clone()), ..written })
+        self.with_fork(stage, asked, written, forked.as_ref())
     }
 
     /// The change that an answer about a held change is.

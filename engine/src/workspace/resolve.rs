@@ -185,7 +185,7 @@ impl Engine {
                     conflict::decide(doc, &conflict, (card, choice, &answer), &manifest)
                         .and_then(|change| document::value_with(doc, &change))
                 })??;
-                Some(self.fork_off(stage, asked, &value)?)
+                Some(value)
             }
             _ => None,
         };
@@ -193,7 +193,20 @@ impl Engine {
             conflict::decide(doc, &conflict, (card, choice, &answer), &manifest)
         })??;
         let written = self.log_resolution(stage, asked, object, change, Vec::new())?;
-        Ok(Written { object: forked.or(written.object.clone()), ..written })
+        self.with_fork(stage, asked, written, forked.as_ref())
+    }
+
+    /// An answer that was given, with the object that it forks off, if it does.
+    pub(super) fn with_fork(
+        &mut self,
+        stage: &mut Stage,
+        asked: &Answering<'_>,
+        written: Written,
+        value: Option<&Value>,
+    ) -> Result<Written, WriteError> {
+        let Some(value) = value else { return Ok(written) };
+        let object = self.fork_off(stage, asked, value)?;
+        Ok(Written { object: Some(object), ..written })
     }
 
     /// Logs a resolution and joins its change to the document.
@@ -298,7 +311,7 @@ impl Engine {
         let forked = match asked.resolve.choice {
             Choice::Fork => {
                 let value = self.with_document(&object, document::read)?;
-                Some(self.fork_off(stage, asked, &value)?)
+                Some(value)
             }
             _ => None,
         };
@@ -307,7 +320,7 @@ impl Engine {
         } else {
             self.overrule(stage, asked, object, value.as_ref())?
         };
-        Ok(Written { object: forked.or(written.object.clone()), ..written })
+        self.with_fork(stage, asked, written, forked.as_ref())
     }
 
     /// Decides that an object stays although it was deleted, with this value if one is given.
@@ -360,10 +373,6 @@ impl Engine {
             }
             _ => Vec::new(),
         };
-        let mut object = None;
-        for value in &forks {
-            object = Some(self.fork_off(stage, asked, value)?);
-        }
         let lives = self.object_lives(&asked.row.object)?;
         let mut written = None;
         let all_ended = lives.iter().all(ObjectRow::is_tombstoned);
@@ -381,8 +390,11 @@ impl Engine {
             };
             written = done.or(written);
         }
-        let written = written.ok_or(ResolveError::NoOption(asked.resolve.choice))?;
-        Ok(Written { object: object.or(written.object.clone()), ..written })
+        let mut written = written.ok_or(ResolveError::NoOption(asked.resolve.choice))?;
+        for value in &forks {
+            written = self.with_fork(stage, asked, written, Some(value))?;
+        }
+        Ok(written)
     }
 
     /// Gives the life that stays another value.

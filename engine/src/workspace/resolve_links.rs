@@ -8,6 +8,7 @@ use super::{Engine, ObjectKey};
 use crate::conflict::{self, Choice, Question};
 use crate::document;
 use crate::document::writer::Spot;
+use crate::judgement;
 use crate::store::rows::{ObjectRow, TargetRow};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ impl Engine {
         let forked = match asked.resolve.choice {
             Choice::Fork => {
                 let other = asked.side(false)?.value.clone();
-                Some(self.fork_off(stage, asked, &other)?)
+                Some(other)
             }
             _ => None,
         };
@@ -69,10 +70,11 @@ impl Engine {
             Some(value) => writer.set(&Spot::Root, &[], value),
             None => Ok(()),
         })?;
-        Ok(Written { object: forked.or(written.object.clone()), ..written })
+        self.with_fork(stage, asked, written, forked.as_ref())
     }
 
-    /// Keeps one of the objects that share a value, and ends the others.
+    /// Leaves a value with one of the objects that share it, and takes it from the others. Nothing is deleted: two devices
+    /// that choose otherwise take the value from both, and lose neither.
     pub(super) fn resolve_shared(
         &mut self,
         stage: &mut Stage,
@@ -87,10 +89,23 @@ impl Engine {
         let kept = Incarnation(kept.change.0);
         let mut written = Err(ResolveError::NotFound(asked.resolve.card).into());
         for key in self.sharing(digest)? {
-            if key.2 != kept {
-                let object = self.asked_object(key)?;
-                written = Ok(self.end_by_choice(stage, asked, object, None)?);
+            if key.2 == kept {
+                continue;
             }
+            let object = self.asked_object(key)?;
+            let manifest = self.governance().manifest(&object.collection);
+            let value = self.with_document(&object, |doc| document::read_with(doc, &manifest))?;
+            let shared =
+                judgement::unique_keys(&value, &manifest).into_iter().find(|unique| unique.digest == *digest);
+            let pointer = shared.and_then(|shared| manifest.unique.get(shared.key)?.first().cloned());
+            // A pointer that stands for many places does not say from which to take it.
+            let pointer = pointer.filter(|pointer| !pointer.split('/').any(|step| step == "*"));
+            let path =
+                document::pointer::parse(&pointer.ok_or(ResolveError::NoOption(asked.resolve.choice))?)?;
+            written = Ok(self.write_decided(stage, asked, object, |writer| {
+                let (spot, _) = writer.must_find(&path)?;
+                writer.delete(&spot)
+            })?);
         }
         written
     }

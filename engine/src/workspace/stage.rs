@@ -57,6 +57,14 @@ pub(crate) struct StagedObject {
     pub(super) whole: Option<Automerge>,
 }
 
+impl StagedObject {
+    /// Whether this commit may have ended the object, or brought it back: a deletion does the one, an edit that somebody
+    /// made without knowledge of it the other.
+    pub(super) fn may_end_or_return(&self) -> bool {
+        self.is_new || self.row_changed || !self.row.covered.is_empty()
+    }
+}
+
 /// What one commit will change.
 pub(crate) struct Stage {
     pub(crate) now: UnixMicros,

@@ -121,6 +121,7 @@ impl Engine {
         self.verify_rows(&mut walk)?;
         let documents = self.verify_documents(&mut walk, |count| progress(done + count, total))?;
         self.verify_cards(&mut walk)?;
+        self.verify_competing(&mut walk)?;
         self.verify_decisions(&mut walk)?;
         let index = reports.iter().position(|report| report.kind == "ledger").unwrap_or_default();
         let ledger = reports.remove(index.min(reports.len().saturating_sub(1)));

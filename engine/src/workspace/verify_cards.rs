@@ -3,7 +3,7 @@
 use super::Engine;
 use super::verify::Walk;
 use crate::store::StoreError;
-use crate::store::rows::{self, AboutRow, CardRow, ObjectRow};
+use crate::store::rows::{self, AboutRow, CardRow, LinksRow, ObjectRow};
 use crate::store::tables::{Table, key};
 use std::collections::BTreeMap;
 use syncd_evidence::{Record, RecordKind};
@@ -62,6 +62,49 @@ impl Engine {
         }
         for at in expected.into_keys() {
             walk.violation(format!("table links, key {}", hex::encode(at)), "it is missing");
+        }
+        Ok(())
+    }
+
+    /// Notes what competes between objects and lives, and has no card.
+    pub(super) fn verify_competing(&self, walk: &mut Walk) -> Result<(), StoreError> {
+        let mut expected: BTreeMap<Digest, String> = BTreeMap::new();
+        let mut last = None;
+        for at in self.store.keys(Table::Objects, &[], usize::MAX)? {
+            let Some((object, ..)) = key::parse_object(&at) else { continue };
+            if last.replace(object.clone()) == Some(object.clone()) {
+                let lives = self.object_lives(&object)?;
+                expected
+                    .extend(self.lives_card(&lives).map(|(card, _)| (card, format!("lives of {object}"))));
+            }
+        }
+        for at in self.store.keys(Table::Links, &[], usize::MAX)? {
+            match at.split_first() {
+                Some((0, rest)) => {
+                    let digest = rest.first_chunk::<32>().copied().map(Digest).unwrap_or(Digest([0; 32]));
+                    let card = self.shared_card(&digest, &self.sharing(&digest)?);
+                    expected.extend(card.map(|card| (card, "a value that several objects share".to_owned())));
+                }
+                Some((2, rest)) => {
+                    let (Some(source), Ok(Some(links))) =
+                        (key::parse_object(rest), rows::read::<LinksRow>(&self.store, Table::Links, &at))
+                    else {
+                        continue;
+                    };
+                    for target in &links.targets {
+                        if self.is_gone(None, target)? {
+                            let text = format!("a reference to {}", target.object);
+                            expected.insert(self.dangling_card(&source, target), text);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (card, about) in expected {
+            if self.store.get(Table::Cards, &key::card(&card, true)).is_ok_and(|row| row.is_none()) {
+                walk.violation(place(&card), format!("it asks about {about}, and it is not open"));
+            }
         }
         Ok(())
     }
