@@ -254,3 +254,24 @@ fn every_device_admits_the_same() {
         assert_eq!(found, expected, "order {seed}");
     }
 }
+
+/// A policy may look at what an entry does not say. What only the author's device could be permitted is refused there too:
+/// else it would show for ever what nobody else takes.
+#[test]
+fn what_others_would_refuse_is_not_written() {
+    let (mut ada, _) = owner(1);
+    let (mut bob, _) = member(&mut ada, 2, Role::Member);
+    put(&mut ada, "n1", json!({ "a": 0 }), at(1));
+    let text = "permit(principal, action, resource) unless { action == Action::\"edit\" };
+        permit(principal, action == Action::\"edit\", resource) when { context.changed.contains(\"/a\") };
+        permit(principal, action == Action::\"edit\", resource) when { context.origin == Origin::\"local\" };";
+    let set = Intent::SetPolicy { text: text.to_owned(), beside: false };
+    assert!(call(&mut ada, "user:ada", set, at(2)));
+    assert!(!call(&mut ada, "user:ada", patch("n1", json!({ "a": 1 })), at(3)));
+    put(&mut ada, "n2", json!({ "a": 0 }), at(4));
+    sync(&mut ada, &mut bob, at(5));
+    assert_eq!(value(&mut ada, "n1"), value(&mut bob, "n1"));
+    let failed =
+        |engine: &Engine| engine.operations(Some(OperationStatus::Failed), 100).expect("readable").len();
+    assert_eq!((failed(&ada), failed(&bob)), (0, 0));
+}

@@ -7,7 +7,7 @@ use super::Rules;
 use crate::conflict::{self, Settlement};
 use crate::guard;
 use std::sync::Arc;
-use syncd_policy::{Action, Base, Gate, Grant, Origin, Refusal, Request};
+use syncd_policy::{Action, Base, Gate, Grant, Origin, Refusal, Request, Verdict};
 use syncd_schema::entry::Subject;
 use syncd_schema::governance::Act;
 use syncd_schema::manifest::{EncryptionScope, MergeStrategy, PolicyClass};
@@ -55,6 +55,7 @@ pub(crate) fn is_argued(change: &[u8]) -> bool {
 }
 
 /// Everything the gate may look at.
+#[derive(Clone, Copy)]
 pub(crate) struct Question<'a> {
     pub(crate) origin: Origin,
     pub(crate) actor: &'a Actor,
@@ -122,6 +123,25 @@ impl<'a> Question<'a> {
     pub(crate) fn with_payload(mut self, entry: &Entry, payload: &[u8]) -> Self {
         self.argued = entry.kind == EntryKind::RESOLUTION && is_argued(payload);
         self
+    }
+
+    /// A grant of this device, unless all others would refuse: they see less of the change, and what they do not take must
+    /// not be written, since this device alone would show it for ever.
+    pub(crate) fn also_elsewhere(
+        &self,
+        grant: Grant,
+        gate: &mut Gate,
+        rules: &Rules,
+        operation: syncd_schema::OperationId,
+    ) -> Result<Grant, Refusal> {
+        if self.manifest.is_some_and(Manifest::is_local_only) {
+            return Ok(grant);
+        }
+        let received = Question { origin: Origin::Remote, changed: &[], dangerous: false, ..*self };
+        match received.ask(gate, rules, operation) {
+            Err(refusal) if refusal.verdict == Verdict::Refuse => Err(refusal),
+            _ => Ok(grant),
+        }
     }
 
     /// What an entry says of its base. Whether the base was stale is judged where it was written: elsewhere the

@@ -214,7 +214,7 @@ impl Engine {
         };
         let answer = match question.ask(&mut self.gate, &rules, operation) {
             Err(refusal) if refusal.verdict == Verdict::Review => Err(refusal),
-            answer => Ok(self.redeem_local(stage, request, &question, answer, operation)?),
+            answer => Ok(self.redeem_local(stage, request, &rules, &question, answer, operation)?),
         };
         let mut entry = self.entry(
             request,
@@ -343,7 +343,7 @@ impl Engine {
                         &refusal,
                     );
                 }
-                answer => self.redeem_local(stage, request, &question, answer, operation)?,
+                answer => self.redeem_local(stage, request, &rules, &question, answer, operation)?,
             }
         };
         let (actor, time_seconds) = (self.change_actor(stage), (time.0 / 1_000_000) as i64);
@@ -441,17 +441,20 @@ impl Engine {
         operation: OperationId,
     ) -> Result<Redeemed, WriteError> {
         let answer = question.ask(&mut self.gate, rules, operation);
-        self.redeem_local(stage, request, question, answer, operation)
+        self.redeem_local(stage, request, rules, question, answer, operation)
     }
 
     fn redeem_local(
         &mut self,
         stage: &mut Stage,
         request: &WriteRequest,
+        rules: &Rules,
         question: &Question<'_>,
         answer: Result<Grant, Refusal>,
         operation: OperationId,
     ) -> Result<Redeemed, WriteError> {
+        let answer =
+            answer.and_then(|grant| question.also_elsewhere(grant, &mut self.gate, rules, operation));
         match answer {
             Ok(grant) => {
                 self.keep_decision(stage, &Arc::clone(grant.decision()));
