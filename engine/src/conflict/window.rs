@@ -56,9 +56,7 @@ impl Window {
             let unknown = doc.get_changes(&deps);
             changes.extend(unknown.into_iter().map(|change| (change.hash(), change)));
         }
-        // Operations are numbered from beyond those of the dependencies, so this is a causal order.
-        let mut changes: Vec<Change> = changes.into_values().collect();
-        changes.sort_unstable_by_key(|change| (change.start_op(), change.hash()));
+        let changes = in_causal_order(changes);
         let known = clocks(&changes, &arrived)?;
         let operations =
             changes.iter().enumerate().flat_map(|(index, change)| operations(change, index)).collect();
@@ -201,6 +199,32 @@ impl Window {
         let change = self.changes.get(operation.change)?;
         Some(Side { operation: operation.name.clone(), change: change.hash })
     }
+}
+
+/// Each change after those that it builds on, and else by number and hash. Operations are numbered from beyond those of the
+/// dependencies, so numbers alone would do, but for changes without operations: what builds on one begins with its number.
+fn in_causal_order(changes: BTreeMap<ChangeHash, Change>) -> Vec<Change> {
+    let mut sorted: Vec<&Change> = changes.values().collect();
+    sorted.sort_unstable_by_key(|change| (change.start_op(), change.hash()));
+    let mut placed: HashSet<ChangeHash> = HashSet::with_capacity(sorted.len());
+    let mut order: Vec<ChangeHash> = Vec::with_capacity(sorted.len());
+    for change in sorted {
+        let mut stack = vec![change];
+        while let Some(next) = stack.last() {
+            let missing = next.deps().iter().find(|dep| !placed.contains(*dep) && changes.contains_key(*dep));
+            match missing.and_then(|dep| changes.get(dep)) {
+                Some(dep) => stack.push(dep),
+                None => {
+                    if placed.insert(next.hash()) {
+                        order.push(next.hash());
+                    }
+                    stack.pop();
+                }
+            }
+        }
+    }
+    let mut changes = changes;
+    order.iter().filter_map(|hash| changes.remove(hash)).collect()
 }
 
 /// What the first of the arrived changes build on: each set once.

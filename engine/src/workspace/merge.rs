@@ -62,7 +62,7 @@ impl Engine {
         }
         let (admission, group) = self.offer(stage, key, group, done)?;
         let Admission { doc, outcomes, is_line } = admission;
-        let mut fitting = Vec::new();
+        let (mut fitting, mut answered) = (Vec::new(), Vec::new());
         let mut progress = false;
         for ((Candidate { arrival, proof }, bytes), outcome) in group.into_iter().zip(outcomes) {
             let judged = match outcome {
@@ -73,6 +73,10 @@ impl Engine {
                 // The same birth on two devices is one change in two logs.
                 guard::Outcome::Present => {
                     progress = true;
+                    let waits = self.pending.get(&(arrival.no, arrival.seq));
+                    if waits.is_some_and(|row| row.asks.is_some()) {
+                        answered.push(arrival.record.entry.payload_digest);
+                    }
                     self.admitted(stage, &arrival, proof.decision(), done);
                     if let Some(staged) = stage.objects.get_mut(key) {
                         staged.row.echo(arrival.no, arrival.seq);
@@ -90,7 +94,10 @@ impl Engine {
             };
             self.not_admitted(stage, &arrival, judged, done)?;
         }
-        let Some(document) = doc else { return Ok(progress) };
+        let Some(document) = doc else {
+            answered.iter().try_for_each(|change| self.end_held(stage, key, change))?;
+            return Ok(progress);
+        };
         if holds && !stage.objects.contains_key(key) {
             // Born together with what contradicts in it.
             self.bear(stage, &fitting);
@@ -102,6 +109,8 @@ impl Engine {
         };
         progress |= !fitting.is_empty();
         self.let_in(stage, key, (document, is_line), fitting, done)?;
+        // An equal proposal of somebody else was what was let in.
+        answered.iter().try_for_each(|change| self.end_held(stage, key, change))?;
         Ok(progress)
     }
 

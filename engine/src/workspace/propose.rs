@@ -156,7 +156,12 @@ impl Engine {
         if let (true, true, Some(row)) =
             (is_birth, is_unwanted, stage.objects.get(&key).map(|staged| staged.row.clone()))
         {
-            self.end_by_choice(stage, asked, row, None)?;
+            // Where the id is taken, it was a second life that nobody wanted.
+            let lives = self.object_lives(&row.object)?;
+            let stays =
+                lives.iter().find(|life| !life.is_tombstoned() && life.incarnation != row.incarnation);
+            let stays = stays.map(|life| life.incarnation);
+            self.end_by_choice(stage, asked, row, stays)?;
         }
         let heads = stage.objects.get(&key).map(|staged| document::heads(&staged.document));
         let written = super::local::done(place.0, Some(key.0), heads.unwrap_or_default());

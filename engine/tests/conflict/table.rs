@@ -226,3 +226,27 @@ fn a_third_competitor_makes_another_conflict_and_a_decision_ends_it() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].sides.len(), 2, "the decision and the one it did not know of");
 }
+
+#[test]
+fn a_change_without_operations_is_known_to_what_builds_on_it() {
+    use syncd_schema::Digest;
+    // What follows an empty change begins with its number: whichever hash is smaller, it comes later.
+    for n in 0..32 {
+        let mut left = base().with_actor(actor(1));
+        left.set_actor(actor(40 + n));
+        left.empty_commit(automerge::transaction::CommitOptions::default());
+        let mut right = left.clone().with_actor(actor(2));
+        left.set_actor(actor(1));
+        for (doc, value) in [(&mut left, "A"), (&mut right, "B")] {
+            let mut tx = doc.transaction();
+            tx.put(ROOT, "k", value).unwrap();
+            tx.commit();
+        }
+        receive(&right, &mut left);
+        let all: Vec<Digest> = left.get_changes(&[]).iter().map(|change| Digest(change.hash().0)).collect();
+        let found =
+            syncd_engine::conflict::update(&left, &std::collections::BTreeSet::new(), &all, &|_| false)
+                .unwrap();
+        assert_eq!(found.iter().map(|conflict| conflict.sides.len()).collect::<Vec<_>>(), [2]);
+    }
+}
