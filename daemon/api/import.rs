@@ -81,7 +81,7 @@ pub(super) fn import(workspace: &Workspace, who: &Who, files: Vec<FileIn>) -> Re
     let collection: Collection =
         FILES.parse().map_err(|_| ApiError::internal("the collection has no name"))?;
     // A key stands for one operation and this makes many; repeated, it finds that nothing differs.
-    let who = &Who { actor: who.actor.clone(), idempotency_key: None };
+    let who = &Who { actor: who.actor.clone(), idempotency_key: None, note: None };
     let (mut imported, mut updated, mut skipped, mut failed) = (0_u64, 0_u64, 0_u64, Vec::new());
     let (wanted, answers, events) = workspace.shared.with(|engine| -> Result<_, ApiError> {
         let (mut requests, mut wanted) = (Vec::new(), Vec::new());

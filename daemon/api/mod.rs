@@ -11,12 +11,14 @@ mod import;
 mod invite;
 mod policy;
 mod read;
+mod rebirth;
 mod schema;
 mod write;
 
 pub use cards::AnswerIn;
 pub use error::{ApiError, exit};
 pub use import::{Content, FileIn};
+pub use rebirth::RebirthIn;
 
 pub(crate) use cards::waits;
 pub(crate) use error::chain;
@@ -102,6 +104,8 @@ pub enum Request {
         /// The object.
         object: ObjectId,
     },
+    /// An object begins anew, and what it was is dropped from every device.
+    Rebirth(RebirthIn),
     /// The open cards, or all.
     Cards {
         /// Whether those that are not open are wanted too.
@@ -211,6 +215,7 @@ impl Request {
             Self::Put { .. }
                 | Self::Edit { .. }
                 | Self::Delete { .. }
+                | Self::Rebirth(_)
                 | Self::Resolve(_)
                 | Self::RepairRollback { .. }
                 | Self::Import { .. }
@@ -233,6 +238,7 @@ impl Request {
             Self::List { .. } => "list",
             Self::History { .. } => "history",
             Self::Delete { .. } => "delete",
+            Self::Rebirth(_) => "rebirth",
             Self::Cards { .. } => "cards",
             Self::Card { .. } => "card",
             Self::Resolve(_) => "resolve",
@@ -346,12 +352,13 @@ async fn carry_out(workspace: &Arc<Workspace>, call: Call, progress: Progress) -
 
 /// Everything that needs the engine alone.
 fn at_once(workspace: &Workspace, call: Call, progress: &Progress) -> Reply {
-    let who = write::Who { actor: call.actor, idempotency_key: call.idempotency_key };
+    let who = write::Who { actor: call.actor, idempotency_key: call.idempotency_key, note: None };
     match call.request {
         Request::Status => read::status(workspace),
         Request::Put { collection, object, value } => write::put(workspace, who, collection, object, value),
         Request::Edit { object, base, edit } => write::edit(workspace, who, object, base, edit),
         Request::Delete { object } => write::delete(workspace, who, object),
+        Request::Rebirth(wanted) => rebirth::rebirth(workspace, who, wanted),
         Request::Cards { all } => cards::cards(workspace, all),
         Request::Card { card } => cards::card(workspace, &card),
         Request::Resolve(answer) => cards::resolve(workspace, who, answer),

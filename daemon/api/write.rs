@@ -10,12 +10,15 @@ use syncd_schema::{Actor, Collection, Digest, ObjectId, limits};
 pub(super) struct Who {
     pub(super) actor: Actor,
     pub(super) idempotency_key: Option<String>,
+    /// What the caller says about it.
+    pub(super) note: Option<String>,
 }
 
 impl Who {
     pub(super) fn wants(&self, intent: Intent) -> WriteRequest {
         let idempotency_key = self.idempotency_key.clone();
-        WriteRequest { idempotency_key, ..WriteRequest::new(self.actor.clone(), intent) }
+        let note = self.note.clone();
+        WriteRequest { idempotency_key, note, ..WriteRequest::new(self.actor.clone(), intent) }
     }
 }
 

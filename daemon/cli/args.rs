@@ -99,6 +99,8 @@ pub(super) enum Command {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Let an object begin anew: what it was is dropped from every device, for good
+    Rebirth(Rebirth),
     /// What waits for a decision
     Cards {
         /// Also what was decided or superseded
@@ -251,6 +253,26 @@ pub(super) struct Edit {
     /// Add to the counter at PATH
     #[arg(long, num_args = 2, value_names = ["PATH", "BY"], allow_hyphen_values = true)]
     pub(super) increment: Option<Vec<String>>,
+    #[command(flatten)]
+    pub(super) key: Key,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rebirth {
+    /// The object
+    pub(super) id: ObjectId,
+    /// What stays of it, a JSON object; `-` reads it from standard input [default: what is shown now]
+    #[arg(long, value_name = "JSON")]
+    pub(super) value: Option<String>,
+    /// Nothing stays: the object is erased
+    #[arg(long, conflicts_with = "value")]
+    pub(super) nothing: bool,
+    /// Why; kept, and told to those whose work it drops
+    #[arg(long, value_name = "TEXT")]
+    pub(super) because: Option<String>,
+    /// Do it; else it is only said what it would drop
+    #[arg(long)]
+    pub(super) yes: bool,
     #[command(flatten)]
     pub(super) key: Key,
 }

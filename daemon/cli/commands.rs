@@ -1,8 +1,8 @@
 //! What each command asks, and how its answer is printed. Commands of several steps have files of their own.
 
-use super::args::{Command, Edit, Evidence, Policy, Put, Repair, Resolve, Schema};
+use super::args::{Command, Edit, Evidence, Policy, Put, Rebirth, Repair, Resolve, Schema};
 use super::{Context, cards, import, invite, join, policy, print, progress, up};
-use crate::api::{self, AnswerIn, ApiError, Call, Request, exit};
+use crate::api::{self, AnswerIn, ApiError, Call, RebirthIn, Request, exit};
 use crate::os;
 use serde_json::{Value, json};
 use std::io::Read;
@@ -43,6 +43,7 @@ async fn plain(context: &Context, command: Command) -> Result<u8, ApiError> {
         Command::List { collection } => (Request::List { collection }, None, print::objects),
         Command::History { id } => (Request::History { object: id }, None, print::history),
         Command::Delete { id, key } => (Request::Delete { object: id }, key.idempotency_key, print::written),
+        Command::Rebirth(args) => rebirth(args)?,
         Command::Cards { all } => (Request::Cards { all }, None, cards::cards),
         Command::Card { card } => (Request::Card { card }, None, cards::card),
         Command::Resolve(args) => resolve(args)?,
@@ -136,6 +137,17 @@ fn edit(args: Edit) -> Result<Wanted, ApiError> {
     })?;
     let request = Request::Edit { object: args.id, base: args.base, edit };
     Ok((request, args.key.idempotency_key, print::written))
+}
+
+fn rebirth(args: Rebirth) -> Result<Wanted, ApiError> {
+    let Rebirth { id, value, nothing, because, yes, key } = args;
+    let value = match value {
+        Some(text) if text == "-" => Some(parse(&read_text(Path::new("-"))?, "the value")?),
+        Some(text) => Some(parse(&text, "the value")?),
+        None => None,
+    };
+    let wanted = RebirthIn { object: id, value, nothing, because, confirmed: yes };
+    Ok((Request::Rebirth(wanted), key.idempotency_key, print::rebirth))
 }
 
 fn resolve(args: Resolve) -> Result<Wanted, ApiError> {

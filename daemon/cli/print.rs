@@ -156,6 +156,26 @@ pub(super) fn written(answer: &Value) -> String {
     ) + &waits_for(answer)
 }
 
+pub(super) fn rebirth(answer: &Value) -> String {
+    let is_done = text(answer, "status") != "planned";
+    let authors: Vec<String> = rows(answer, "authors")
+        .iter()
+        .map(|row| {
+            let changes = row.get("changes").and_then(Value::as_u64).unwrap_or_default();
+            format!("{changes} by {} on {}", text(row, "actor"), short(row, "device"))
+        })
+        .collect();
+    let (object, drops, stays) = (text(answer, "object"), text(answer, "drops"), text(answer, "stays"));
+    let what = format!("{drops} operations on {object} ({})", authors.join(", "));
+    match is_done {
+        true => format!(
+            "{object} began anew: {what} are gone from this device, and from each other when it hears of it\noperation {}",
+            text(answer, "operation")
+        ),
+        false => format!("would drop {what} from every device, for good; {stays} stays. Do it with --yes"),
+    }
+}
+
 /// What to look at where somebody must decide first.
 fn waits_for(answer: &Value) -> String {
     match text(answer, "card").as_str() {

@@ -13,7 +13,7 @@ use crate::os;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use syncd_engine::session::Session;
 use syncd_engine::store::StoreError;
@@ -32,6 +32,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Events a slow listener may fall behind.
 const EVENTS_KEPT: usize = 1_024;
+/// How long what others erased is collected before the store's file is written anew.
+const ERASURE_DELAY: Duration = Duration::from_secs(2);
 
 /// What a node needs to begin.
 #[derive(Debug)]
@@ -201,6 +203,8 @@ pub struct Node {
     stopping: watch::Sender<bool>,
     events: broadcast::Sender<NodeEvent>,
     confirmations: watch::Sender<Option<String>>,
+    /// Counts commits that erased something.
+    erased: watch::Sender<u64>,
 }
 
 /// A connected peer.
@@ -228,6 +232,18 @@ fn on_disk<T>(run: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(run)
 }
 
+/// Takes what other devices erased out of the store's file, once for all that comes together.
+async fn erase(node: Weak<Node>, mut erased: watch::Receiver<u64>) {
+    while erased.changed().await.is_ok() {
+        tokio::time::sleep(ERASURE_DELAY).await;
+        erased.mark_unchanged();
+        let Some(node) = node.upgrade() else { return };
+        if let Err(error) = on_disk(|| node.shared.with(|engine| engine.finish_erasure())) {
+            tracing::warn!(%error, "the store's file could not be written anew; it is tried again when it is opened");
+        }
+    }
+}
+
 impl Node {
     /// Opens the socket and begins to accept and to dial. Needs a multi-threaded runtime.
     ///
@@ -253,6 +269,7 @@ impl Node {
             stopping: watch::Sender::new(false),
             events: broadcast::Sender::new(EVENTS_KEPT),
             confirmations: watch::Sender::new(None),
+            erased: watch::Sender::new(0),
         });
         for ticket in &config.peers {
             on_disk(|| shared.with(|engine| engine.note_addresses(&ticket.inviter, &ticket.addresses)))?;
@@ -264,6 +281,7 @@ impl Node {
             }
         }));
         tokio::spawn(link::accept(Arc::clone(&node)).in_current_span());
+        tokio::spawn(erase(Arc::downgrade(&node), node.erased.subscribe()).in_current_span());
         if config.dial {
             tokio::spawn(dial::dial(Arc::clone(&node)).in_current_span());
         }
@@ -446,6 +464,10 @@ impl Node {
         for event in events {
             let told = match event {
                 Event::LogGrew(_) => continue,
+                Event::Erased => {
+                    self.erased.send_modify(|count| *count += 1);
+                    continue;
+                }
                 Event::ObjectChanged { object, remote } => {
                     tracing::debug!(%object, remote, "an object changed");
                     NodeEvent::ObjectChanged { object: object.clone(), remote: *remote }

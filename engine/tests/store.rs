@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use syncd_engine::workspace::Remains;
 use syncd_engine::{Engine, Intent, WriteRequest};
 use syncd_schema::message::{Position, Segment};
 use syncd_schema::{Digest, EntryKind, OperationId, Role, UnixMicros};
@@ -28,7 +29,7 @@ use syncd_schema::{Digest, EntryKind, OperationId, Role, UnixMicros};
 type Rows = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 /// Rows whose loss or change nothing in the store contradicts: table, start of the key in hex, what is done, why.
-const UNDETECTED: [(&str, &str, Damage, &str); 9] = [
+const UNDETECTED: [(&str, &str, Damage, &str); 10] = [
     (
         "findings",
         "",
@@ -37,6 +38,7 @@ const UNDETECTED: [(&str, &str, Damage, &str); 9] = [
     ),
     ("idempotency", "", Damage::Delete, "which calls came with a key is told by the caller alone"),
     ("peers", "", Damage::Delete, "what peers said is heard again in the next session"),
+    ("peers", "", Damage::Older, "the same"),
     ("tickets", "", Damage::Delete, "an invitation that was never used left no other trace"),
     ("tickets", "", Damage::Older, "as if it had not been used; enrolment leaves an entry all the same"),
     ("keys", "61646472657373", Damage::Delete, "address/…: where members were reached, learnt again"),
@@ -82,6 +84,11 @@ fn rows(disk: &Disk) -> Rows {
     names.iter().map(|name| (name.clone(), read(name))).collect()
 }
 
+fn renew(engine: &mut Engine, id: &str, now: UnixMicros) {
+    let remains = Remains::Value(json!({"anew": now.0}));
+    write(engine, Intent::Rebirth { object: id.parse().unwrap(), remains }, now).expect("renewed");
+}
+
 /// A store with something in every table.
 fn furnished() -> Disk {
     furnished_twice().1
@@ -114,6 +121,7 @@ fn furnished_twice() -> (Disk, Disk) {
         value: json!({"path": "a.txt", "text": "a"}),
     };
     write(&mut ada, file, at(302)).expect("put");
+    renew(&mut ada, "n5", at(303));
     let (mut bob, _) = member(&mut ada, 2, Role::Member);
     let mut hand = Hand::enrolled(&mut ada, 3, Role::Member);
     sync(&mut bob, &mut ada, at(310));
@@ -126,6 +134,7 @@ fn furnished_twice() -> (Disk, Disk) {
     merge_patch(&mut ada, "n4", json!({"n": "hers"}), at(311));
     merge_patch(&mut bob, "n4", json!({"n": "his"}), at(311));
     put(&mut bob, "b0", json!({"bob": 2}), at(312));
+    renew(&mut ada, "n5", at(313));
     sync(&mut bob, &mut ada, at(320));
     let mut needy = hand.birth("h1", json!({}));
     needy.entry.requires = vec![OperationId([5; 16])];
@@ -146,6 +155,7 @@ fn furnished_twice() -> (Disk, Disk) {
     ada.receive(bob.device(), &broken, at(331)).expect_err("broken");
     ada.invite(Role::Agent, at(1_000_000), false, Vec::new()).expect("a ticket");
     ada.note_addresses(&bob.device(), &["192.0.2.1:4433".to_owned()]).expect("noted");
+    ada.finish_erasure().expect("erased");
     ada.close().expect("closed");
     (early, disk)
 }

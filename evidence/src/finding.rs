@@ -52,11 +52,14 @@ pub enum FindingKind {
     /// A log by a device that the governance chain does not name.
     #[n(9)]
     UnknownMember,
+    /// Work of this device was dropped from every device, by somebody who may do that.
+    #[n(10)]
+    WorkDropped,
 }
 
 impl FindingKind {
     /// Every kind, in the order of their codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::RefusedPayload,
         Self::LogFork,
         Self::Rollback,
@@ -67,6 +70,7 @@ impl FindingKind {
         Self::ClockSkew,
         Self::LimitReached,
         Self::UnknownMember,
+        Self::WorkDropped,
     ];
 
     /// A word for people and filters; also what the id is derived from, so it never changes.
@@ -83,6 +87,7 @@ impl FindingKind {
             Self::ClockSkew => "clock_skew",
             Self::LimitReached => "limit_reached",
             Self::UnknownMember => "unknown_member",
+            Self::WorkDropped => "work_dropped",
         }
     }
 }

@@ -15,6 +15,8 @@ pub enum Action {
     Edit,
     /// An object is deleted.
     Delete,
+    /// An object begins anew, and what it was is dropped from every device.
+    Rebirth,
     /// A device joins or gets another role.
     MemberAdd,
     /// A device leaves.
@@ -31,10 +33,11 @@ pub enum Action {
 
 impl Action {
     /// Every action there is.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Create,
         Self::Edit,
         Self::Delete,
+        Self::Rebirth,
         Self::MemberAdd,
         Self::MemberRemove,
         Self::Bundle,
@@ -57,6 +60,7 @@ impl Action {
             Self::Create => "create",
             Self::Edit => "edit",
             Self::Delete => "delete",
+            Self::Rebirth => "rebirth",
             Self::MemberAdd => "member_add",
             Self::MemberRemove => "member_remove",
             Self::Bundle => "bundle",
@@ -69,7 +73,7 @@ impl Action {
     /// What the action is about, in the words of the policy schema.
     pub(crate) const fn resource(self, names_object: bool) -> Resource {
         match self {
-            Self::Create | Self::Edit | Self::Delete => Resource::Object,
+            Self::Create | Self::Edit | Self::Delete | Self::Rebirth => Resource::Object,
             Self::Operation(_) if names_object => Resource::Object,
             _ => Resource::Workspace,
         }

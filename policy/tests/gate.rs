@@ -31,21 +31,21 @@ fn row(bundles: &BTreeMap<Digest, String>, ask: &Ask) -> String {
 fn what_each_role_may_do_under_the_default_bundle() {
     let table = [
         // object, governance, operations: enqueue replay reconcile detect resolve repair tombstone checkpoint
-        (Some(Role::Owner), "user:ada", "aaaaaaaaaaaaaaaa"),
-        (Some(Role::Admin), "user:ada", "aaaaaaaaaaaaaaaa"),
-        (Some(Role::Member), "user:ada", "aaa.....aaaaaaaa"),
-        (Some(Role::Agent), "user:ada", "aa......aaaaa..a"),
-        (Some(Role::Relay), "user:ada", "................"),
-        (None, "user:ada", "................"),
-        (Some(Role::Owner), "agent:bot", "aa......aaaaa..a"),
-        (Some(Role::Member), "agent:bot", "aa......aaaaa..a"),
-        (Some(Role::Agent), "agent:bot", "aa......aaaaa..a"),
-        (Some(Role::Relay), "agent:bot", "................"),
-        (Some(Role::Member), "system:sourceos-syncd", "aaa.....aaaaaaaa"),
-        (Some(Role::Member), "connector:mail", "aaa.....aaaaaaaa"),
-        (Some(Role::Member), "worker:index", "aaa.....aaaaaaaa"),
-        (Some(Role::Agent), "system:sourceos-syncd", "aa......aaaaaaaa"),
-        (Some(Role::Relay), "system:sourceos-syncd", "................"),
+        (Some(Role::Owner), "user:ada", "aaaaaaaaaaaaaaaaa"),
+        (Some(Role::Admin), "user:ada", "aaaaaaaaaaaaaaaaa"),
+        (Some(Role::Member), "user:ada", "aaa......aaaaaaaa"),
+        (Some(Role::Agent), "user:ada", "aa.......aaaaa..a"),
+        (Some(Role::Relay), "user:ada", "................."),
+        (None, "user:ada", "................."),
+        (Some(Role::Owner), "agent:bot", "aa.......aaaaa..a"),
+        (Some(Role::Member), "agent:bot", "aa.......aaaaa..a"),
+        (Some(Role::Agent), "agent:bot", "aa.......aaaaa..a"),
+        (Some(Role::Relay), "agent:bot", "................."),
+        (Some(Role::Member), "system:sourceos-syncd", "aaa......aaaaaaaa"),
+        (Some(Role::Member), "connector:mail", "aaa......aaaaaaaa"),
+        (Some(Role::Member), "worker:index", "aaa......aaaaaaaa"),
+        (Some(Role::Agent), "system:sourceos-syncd", "aa.......aaaaaaaa"),
+        (Some(Role::Relay), "system:sourceos-syncd", "................."),
     ];
     for (role, actor, expected) in table {
         let ask = Ask { role, actor: actor.parse().expect("an actor"), ..Ask::default() };
@@ -100,15 +100,15 @@ fn agents_answer_ordinary_cards_only() {
 fn a_permissive_bundle_does_not_weaken_the_floor() {
     let everything = bundles(&[EVERYTHING]);
     let table = [
-        (Some(Role::Owner), None, false, "aaaaaaaaaaaaaaaa"),
-        (Some(Role::Owner), Some(Role::Owner), true, "aaaaaaaaaaaaaaaa"),
-        (Some(Role::Admin), None, false, "aaaaaaaaaaaaaaaa"),
-        (Some(Role::Admin), Some(Role::Owner), false, "aaa..aaaaaaaaaaa"),
-        (Some(Role::Admin), None, true, "................"),
-        (Some(Role::Member), None, false, "aaa.....aaaaaaaa"),
-        (Some(Role::Agent), None, false, "aaa.....aaaaaaaa"),
-        (Some(Role::Relay), None, false, "................"),
-        (None, None, false, "................"),
+        (Some(Role::Owner), None, false, "aaaaaaaaaaaaaaaaa"),
+        (Some(Role::Owner), Some(Role::Owner), true, "aaaaaaaaaaaaaaaaa"),
+        (Some(Role::Admin), None, false, "aaaaaaaaaaaaaaaaa"),
+        (Some(Role::Admin), Some(Role::Owner), false, "aaaa..aaaaaaaaaaa"),
+        (Some(Role::Admin), None, true, "................."),
+        (Some(Role::Member), None, false, "aaa......aaaaaaaa"),
+        (Some(Role::Agent), None, false, "aaa......aaaaaaaa"),
+        (Some(Role::Relay), None, false, "................."),
+        (None, None, false, "................."),
     ];
     for (role, target_role, weakens, expected) in table {
         let ask = Ask { role, target_role, weakens, ..Ask::default() };
@@ -121,8 +121,8 @@ fn a_permissive_bundle_does_not_weaken_the_floor() {
 fn a_strategy_is_kept_by_the_floor() {
     let everything = bundles(&[EVERYTHING]);
     let owner = Ask { role: Some(Role::Owner), ..Ask::default() };
-    assert_eq!(row(&everything, &Ask { replaces: true, ..owner.clone() }), "................");
-    assert_eq!(row(&everything, &Ask { authority: false, ..owner }), "...aaaaaaaaaaaaa");
+    assert_eq!(row(&everything, &Ask { replaces: true, ..owner.clone() }), ".................");
+    assert_eq!(row(&everything, &Ask { authority: false, ..owner }), "...aaaaaaaaaaaaaa");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_bundle_cannot_pose_as_the_floor() {
     let posing = r#"@id("floor.members-write") permit(principal, action, resource);"#;
     assert!(matches!(check(posing), Err(PolicyError::Invalid(_))), "no dots in names");
     let posing = bundles(&[r#"@id("floor") permit(principal, action, resource);"#]);
-    assert_eq!(row(&posing, &Ask { role: None, ..Ask::default() }), "................");
+    assert_eq!(row(&posing, &Ask { role: None, ..Ask::default() }), ".................");
 }
 
 #[test]

@@ -4,9 +4,9 @@
 //! erased while the log still verifies. Fields and their order are written down in `docs/format.md`.
 
 use crate::cbor::{self, CborError};
-use crate::ids::{Actor, Collection, Digest, Incarnation, LogId, ObjectId, OperationId};
+use crate::ids::{Actor, Collection, DeviceId, Digest, Incarnation, LogId, ObjectId, OperationId};
 use crate::limits;
-use crate::units::{LogSeq, UnixMicros};
+use crate::units::{Epoch, LogSeq, UnixMicros};
 use minicbor::{Decode, Encode};
 
 /// The version of the entry format that this code writes.
@@ -38,6 +38,8 @@ impl EntryKind {
     pub const RESOLUTION: Self = Self(18);
     /// An Automerge change that its author may only propose: kept, and in no document before somebody accepts it.
     pub const PROPOSAL: Self = Self(19);
+    /// An object begins anew, without what it was before.
+    pub const REBIRTH: Self = Self(20);
     /// A checkpoint somebody asked for.
     pub const CHECKPOINT: Self = Self(32);
 
@@ -58,7 +60,7 @@ impl EntryKind {
     pub const fn is_known(self) -> bool {
         self.is_governance()
             || self.is_change()
-            || matches!(self, Self::SESSION | Self::TOMBSTONE | Self::CHECKPOINT)
+            || matches!(self, Self::SESSION | Self::TOMBSTONE | Self::REBIRTH | Self::CHECKPOINT)
     }
 
     /// A word for people.
@@ -75,6 +77,7 @@ impl EntryKind {
             Self::TOMBSTONE => "tombstone",
             Self::RESOLUTION => "resolution",
             Self::PROPOSAL => "proposal",
+            Self::REBIRTH => "rebirth",
             Self::CHECKPOINT => "checkpoint",
             _ => "unknown",
         }
@@ -208,9 +211,10 @@ impl Entry {
         if self.payload_len as usize > limit {
             return invalid("payload too large");
         }
-        let about_object = self.kind.is_change() || self.kind == EntryKind::TOMBSTONE;
+        let about_object =
+            self.kind.is_change() || matches!(self.kind, EntryKind::TOMBSTONE | EntryKind::REBIRTH);
         if self.kind.is_known() && about_object != self.subject.is_some() {
-            return invalid("changes and tombstones have a subject, other kinds have none");
+            return invalid("changes, tombstones and rebirths have a subject, other kinds have none");
         }
         Ok(())
     }
@@ -233,4 +237,52 @@ pub struct Tombstone {
     /// The life of the object that stays instead, where it had several and somebody chose.
     #[n(1)]
     pub keeps: Option<Incarnation>,
+}
+
+/// The payload of a [`EntryKind::REBIRTH`], whose subject is the life that ends: what becomes of it.
+///
+/// It drops the changes of that life, on every device and for good: those that stand before it in its own log, those that
+/// stand before the named places of others, and equal births wherever they stand. What was written elsewhere without
+/// knowledge of it is kept, and somebody is asked about it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Rebirth {
+    /// The life in its place, whose birth the entry requires; none if nothing is to be left, or if the life has begun anew
+    /// already and more of what it was is dropped.
+    #[n(0)]
+    pub new: Option<Incarnation>,
+    /// For each other log that holds something of it, by device and epoch, up to where that is dropped; sorted.
+    #[n(1)]
+    pub upto: Vec<Upto>,
+}
+
+impl Rebirth {
+    /// Reads a payload and checks its bounds.
+    ///
+    /// # Errors
+    /// When the bytes are not the canonical encoding, or name too many places or one twice.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CborError> {
+        let rebirth: Self = cbor::decode("rebirth", bytes, limits::RECORD_BYTES)?;
+        let sorted = rebirth.upto.is_sorted_by(|a, b| (a.device, a.epoch) < (b.device, b.epoch));
+        if rebirth.upto.len() > limits::DEVICES * limits::EPOCHS || !sorted {
+            let rule = "places are at most one for each log, and sorted";
+            return Err(CborError::Invalid { what: "rebirth", rule });
+        }
+        Ok(rebirth)
+    }
+}
+
+/// A place in a log of the same workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Upto {
+    /// The device whose log it is.
+    #[n(0)]
+    pub device: DeviceId,
+    /// Which of its lives.
+    #[n(1)]
+    pub epoch: Epoch,
+    /// The first entry that is not meant.
+    #[n(2)]
+    pub seq: LogSeq,
 }

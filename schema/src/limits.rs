@@ -59,6 +59,8 @@ pub const TICKET_CHARS: usize = 2_048;
 pub const NOTE_BYTES: usize = 4 << 10;
 /// Entries of one log stored but waiting for something they need.
 pub const PENDING_ENTRIES: usize = 65_536;
+/// Entries of one log whose payload somebody withheld: of an object that began anew elsewhere, until that is heard of.
+pub const WITHHELD_ENTRIES: usize = 4 * PENDING_ENTRIES;
 /// Branches kept of one forked log: two prove the fork, more prove nothing new.
 pub const BRANCHES: usize = 2;
 /// Unacknowledged segments of one log in flight to one peer: bounds memory on a slow link.

@@ -13,6 +13,7 @@
 //!   their order, `runs`, the lines of work on them, and `hunks`, what each of two versions changed.
 //! - `doubled`: what several typed alike, so that it stands there several times.
 //! - `resolution`: changes that decide about one of these, and are known by what they say.
+//! - `alone`: what a change says when nothing is left of what it was made on.
 //! - `sides` and `decide`: what there is to choose from, and the change that a choice is.
 //!
 //! The set of conflicts is a pure function of the set of operations: no clock, no order of arrival, no name of a
@@ -22,6 +23,7 @@
 //!
 //! This module knows no store, no policy and no field rules: what becomes a card is decided by its caller.
 
+mod alone;
 mod decide;
 mod describe;
 mod doubled;
@@ -39,6 +41,7 @@ mod slots;
 mod texts;
 mod window;
 
+pub use alone::said_alone;
 pub(crate) use decide::write;
 pub use decide::{Answer, decide, generation, settlement_of};
 pub use describe::{pointer, steps};

@@ -12,7 +12,7 @@ use automerge::transaction::CommitOptions;
 use automerge::{ActorId, Automerge};
 use serde_json::Value;
 use syncd_schema::manifest::{FieldRule, Manifest};
-use syncd_schema::{Collection, ObjectId, domain, limits};
+use syncd_schema::{Collection, Incarnation, ObjectId, domain, limits};
 
 /// A new document and the change that made it. The change's hash is the object's incarnation.
 #[derive(Debug)]
@@ -33,6 +33,21 @@ pub fn birth(
     value: &Value,
     manifest: &Manifest,
 ) -> Result<Birth, EditError> {
+    birth_after(object, collection, value, manifest, None)
+}
+
+/// As [`birth`], of an object that begins anew after a life that it had: another birth than that of any life before, even
+/// where it says the same.
+///
+/// # Errors
+/// As [`birth`].
+pub fn birth_after(
+    object: &ObjectId,
+    collection: &Collection,
+    value: &Value,
+    manifest: &Manifest,
+    before: Option<&Incarnation>,
+) -> Result<Birth, EditError> {
     let root = json::check_root(value)?;
     let mut planner = Planner::at(manifest, &[]);
     let members = planner.map(root)?;
@@ -41,7 +56,8 @@ pub fn birth(
         return Err(EditError::TooManyOps);
     }
 
-    let actor = actor(object, collection, value, &planner.special);
+    let before = before.map_or(&[][..], |life| &life.0);
+    let actor = actor(object, collection, (value, before), &planner.special);
     let mut doc = empty();
     doc.set_actor(ActorId::from(&actor[..]));
     let mut tx = doc.transaction();
@@ -61,7 +77,7 @@ pub fn birth(
 fn actor(
     object: &ObjectId,
     collection: &Collection,
-    value: &Value,
+    (value, before): (&Value, &[u8]),
     special: &[(String, FieldRule)],
 ) -> [u8; 16] {
     let mut rules = Vec::new();
@@ -72,10 +88,10 @@ fn actor(
     }
     let mut content = Vec::new();
     canonical(value, &mut content);
-    let hash = domain::hash(
-        "birth",
-        &[object.as_str().as_bytes(), collection.as_str().as_bytes(), &content, &rules],
-    );
+    let parts = [object.as_str().as_bytes(), collection.as_str().as_bytes(), &content, &rules, before];
+    // A first life has no part for the one before it.
+    let parts = if before.is_empty() { parts.get(..4).unwrap_or_default() } else { &parts };
+    let hash = domain::hash("birth", parts);
     let mut actor = [0; 16];
     actor.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
     actor

@@ -22,7 +22,7 @@ mod text;
 pub(crate) mod writer;
 
 pub use additions::only_adds;
-pub use birth::{Birth, birth};
+pub use birth::{Birth, birth, birth_after};
 pub use computed::read_with;
 pub use edit::{Edit, apply, propose};
 pub use error::EditError;

@@ -12,6 +12,7 @@ mod flow;
 mod forks;
 mod hello;
 mod outcomes;
+mod withheld;
 
 use crate::store::StoreError;
 use crate::workspace::{Demand, Engine, Event, ReceiveError};
@@ -21,7 +22,7 @@ use flow::Flow;
 use forks::Forks;
 use hello::hello;
 use outcomes::Told;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use syncd_evidence::Checkpoint;
 use syncd_schema::message::{CloseCode, Control, Position, Segment};
 use syncd_schema::{DeviceId, Digest, LogId, LogSeq, UnixMicros, limits};
@@ -86,6 +87,8 @@ pub struct Session {
     counters: Counters,
     forks: Forks,
     told: Told,
+    /// Logs of which payloads were asked for.
+    asked_payloads: BTreeSet<LogId>,
     /// Second histories that the peer was told of.
     branches_told: usize,
 }
@@ -104,6 +107,7 @@ impl Session {
             counters: Counters::default(),
             forks: Forks::default(),
             told: Told::default(),
+            asked_payloads: BTreeSet::new(),
             branches_told: 0,
         }
     }
@@ -235,6 +239,7 @@ impl Session {
                 self.close(CloseCode::Protocol, "that message has no place here", &mut out);
             }
         }
+        self.ask_payloads(engine, &mut out);
         Ok(out)
     }
 

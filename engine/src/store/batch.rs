@@ -1,5 +1,6 @@
 //! Rows to be written together: a value, until a store commits it.
 
+use super::Row;
 use super::tables::Table;
 use std::collections::BTreeMap;
 
@@ -33,6 +34,12 @@ impl Batch {
     /// What this batch says of a table, in key order.
     pub(crate) fn rows_of(&self, table: Table) -> impl Iterator<Item = (&Vec<u8>, &Option<Vec<u8>>)> {
         self.rows.get(&table).into_iter().flatten()
+    }
+
+    /// The last value at or before `key` that this batch writes, of those whose key begins with `prefix`.
+    pub(crate) fn last_at(&self, table: Table, prefix: &[u8], key: &[u8]) -> Option<Row> {
+        let written = self.rows_of(table).filter(|(at, _)| at.starts_with(prefix) && at.as_slice() <= key);
+        written.filter_map(|(at, value)| Some((at.clone(), value.clone()?))).last()
     }
 
     /// Whether there is nothing to write.

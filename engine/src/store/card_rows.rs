@@ -106,6 +106,9 @@ pub enum AboutRow {
     /// A caller's key was used for different things, by the name under which its uses stand.
     #[n(8)]
     Replay(#[n(0)] Digest),
+    /// Work on a life that had begun anew waits.
+    #[n(9)]
+    Late,
 }
 
 /// One row of `idempotency` that names the uses of a caller's key, on whatever device.
@@ -190,6 +193,17 @@ pub struct CardRow {
     /// How it ended, if it did.
     #[n(9)]
     pub end: Option<CardEnd>,
+}
+
+impl CardRow {
+    /// Forgets where in the object it was, and what the object referred to.
+    pub fn forget_place(&mut self) {
+        self.path.clear();
+        if let AboutRow::Dangling(target) = &mut self.about {
+            target.path.clear();
+            target.object.clone_from(&self.object);
+        }
+    }
 }
 
 /// How a card ended.

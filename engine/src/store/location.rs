@@ -29,14 +29,9 @@ impl fmt::Debug for Location {
 
 impl Location {
     pub(super) fn opener(&self) -> Opener {
-        let builder: fn() -> redb::Builder = || {
-            let mut builder = Database::builder();
-            builder.set_cache_size(CACHE_BYTES);
-            builder
-        };
         match self.clone() {
             Self::File(path) => Arc::new(move || {
-                make_file(&path, builder)?;
+                make_file(&path)?;
                 let file = private_file(&path).map_err(stored)?;
                 builder().create_with_backend(redb::backends::FileBackend::new(file)?)
             }),
@@ -58,31 +53,71 @@ impl Location {
 
 /// Makes an empty database beside `path` and links it there, if nothing is there yet. A file that a kill left half made
 /// never has the name; of two processes that make one at the same time, one wins and both open that.
-fn make_file(path: &Path, builder: fn() -> redb::Builder) -> Result<(), redb::DatabaseError> {
+fn make_file(path: &Path) -> Result<(), redb::DatabaseError> {
     if path.exists() {
         return Ok(());
     }
-    let beside = path.with_extension(format!("new-{}", std::process::id()));
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(stored(error)),
-        _ => {}
-    }
-    let file = private_file(&beside).map_err(stored)?;
-    let backend = redb::backends::FileBackend::new(file.try_clone().map_err(stored)?)?;
-    drop(builder().create_with_backend(backend)?);
-    file.sync_all().map_err(stored)?;
-    match std::fs::hard_link(&beside, path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(stored(error)),
-        _ => {}
-    }
-    std::fs::remove_file(&beside).map_err(stored)?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(stored)?;
-    }
-    Ok(())
+    let beside = StoreFile::beside(path, "new").map_err(stored)?;
+    drop(builder().create_with_backend(beside.backend()?)?);
+    beside.links_to(path).map_err(stored)
 }
 
-fn stored(error: std::io::Error) -> redb::DatabaseError {
+/// How a database is made or opened.
+pub(super) fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+/// A file beside a store's, until it is one.
+pub(super) struct StoreFile {
+    path: PathBuf,
+    file: std::fs::File,
+}
+
+impl StoreFile {
+    /// Makes an empty one, in place of what a kill may have left.
+    pub(super) fn beside(path: &Path, word: &str) -> Result<Self, std::io::Error> {
+        let path = path.with_extension(format!("{word}-{}", std::process::id()));
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = private_file(&path)?;
+        Ok(Self { path, file })
+    }
+
+    pub(super) fn backend(&self) -> Result<redb::backends::FileBackend, redb::DatabaseError> {
+        redb::backends::FileBackend::new(self.file.try_clone().map_err(stored)?)
+    }
+
+    /// Gives it a name that nothing has; whatever has it already stays.
+    fn links_to(self, path: &Path) -> Result<(), std::io::Error> {
+        self.file.sync_all()?;
+        match std::fs::hard_link(&self.path, path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        std::fs::remove_file(&self.path)?;
+        sync_folder(path)
+    }
+
+    /// Gives it the name of another file, which loses it.
+    pub(super) fn takes_place_of(self, path: &Path) -> Result<(), std::io::Error> {
+        self.file.sync_all()?;
+        std::fs::rename(&self.path, path)?;
+        sync_folder(path)
+    }
+}
+
+fn sync_folder(path: &Path) -> Result<(), std::io::Error> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn stored(error: std::io::Error) -> redb::DatabaseError {
     redb::DatabaseError::Storage(error.into())
 }
 

@@ -8,6 +8,8 @@
 mod batch;
 mod card_rows;
 mod location;
+mod rebirth_rows;
+mod rewrite;
 pub mod rows;
 pub mod seal;
 pub mod tables;
@@ -125,6 +127,7 @@ impl StoreError {
 pub struct Store {
     /// None after a write failed and until the file could be opened again: redb does not go on with one that failed.
     database: Mutex<Option<Arc<Database>>>,
+    location: Location,
     opener: Opener,
     place: String,
     key: SealKey,
@@ -151,7 +154,8 @@ impl Store {
         let place = location.place();
         let database = open_database(&opener, &place)?;
         let database = Mutex::new(Some(Arc::new(database)));
-        let mut store = Self { database, opener, place, key, entropy, commits: 0 };
+        let location = location.clone();
+        let mut store = Self { database, location, opener, place, key, entropy, commits: 0 };
         match store.get_plain("format")? {
             Some(bytes) => {
                 let found = bytes.try_into().map_or(u32::MAX, u32::from_be_bytes);

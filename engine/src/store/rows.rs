@@ -7,6 +7,7 @@ pub use super::card_rows::{
     AboutRow, CardEnd, CardRow, ConflictRow, ConflictsRow, DecidedRow, LinksRow, OpRow, PlaceKey, SideRow,
     TargetRow, UseRow, UsesRow,
 };
+pub use super::rebirth_rows::{RebirthRow, RebornRow};
 use super::tables::{LogNo, Table, key};
 use super::{Batch, Store, StoreError};
 use minicbor::{Decode, Encode};
@@ -19,7 +20,7 @@ use syncd_schema::{
 };
 
 /// What a log of this store is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum LogKind {
     /// A replicated device log.
     #[n(0)]
@@ -143,6 +144,9 @@ pub struct ObjectRow {
     /// Entries whose change was here already, from another log.
     #[n(16)]
     pub echoes: Vec<Source>,
+    /// Whether it began anew, so that nothing of it is left: see its row of `rebirths`.
+    #[n(17)]
+    pub reborn: bool,
 }
 
 impl ObjectRow {
@@ -346,6 +350,12 @@ pub struct PendingRow {
     /// Whether it is held because it contradicts what is here.
     #[n(9)]
     pub apart: bool,
+    /// Whether its payload is not here.
+    #[n(10)]
+    pub withheld: bool,
+    /// Whether it is work on a life that had begun anew.
+    #[n(11)]
+    pub late: bool,
 }
 
 /// One row of `governance`: an admitted governance entry, kept apart so that opening reads no log.

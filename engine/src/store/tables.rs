@@ -15,6 +15,7 @@
 //! | `conflicts` | object id, 0, collection, 0, incarnation | what contradicts in it | judging its next change, `get` |
 //! | `cards` | 0 open or 1 ended, card | what is asked, and how it ended | `cards` |
 //! | `links` | 0, digest, object key · 1, digest of collection and id, object key · 2, object key | nothing · nothing · what an object shares with none and refers to | judging what holds between objects |
+//! | `rebirths` | object id, 0, collection, 0, incarnation | what a life that began anew has dropped, and for what | open, judging what is about it |
 //! | `pending` | log number u32, position u64 | why an entry is not admitted | open, `explain` |
 //! | `idempotency` | hash of actor and key | the operation | repeated calls |
 //! | `decisions` | digest | a policy decision | `explain` |
@@ -47,6 +48,8 @@ pub enum Table {
     Cards,
     /// What objects share with none, and what they refer to.
     Links,
+    /// Lives that began anew.
+    Rebirths,
     /// Entries stored and not admitted.
     Pending,
     /// Operations by the caller's key.
@@ -67,7 +70,7 @@ pub enum Table {
 
 impl Table {
     /// All tables, made when a store is.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Plain,
         Self::Runs,
         Self::Logs,
@@ -77,6 +80,7 @@ impl Table {
         Self::Conflicts,
         Self::Cards,
         Self::Links,
+        Self::Rebirths,
         Self::Pending,
         Self::Idempotency,
         Self::Decisions,
@@ -100,6 +104,7 @@ impl Table {
             Self::Conflicts => "conflicts",
             Self::Cards => "cards",
             Self::Links => "links",
+            Self::Rebirths => "rebirths",
             Self::Pending => "pending",
             Self::Idempotency => "idempotency",
             Self::Decisions => "decisions",

@@ -8,6 +8,7 @@
 use super::cards::Decided;
 use super::end::cover;
 use super::judge::Question;
+use super::rebirth::After;
 use super::stage::Stage;
 use super::waiting::Standing;
 use super::{Engine, ObjectKey, strategy, subject_key};
@@ -46,10 +47,16 @@ pub(super) struct Arrival {
 pub(super) enum Judged {
     /// May become part of canonical state.
     Granted(Redeemed),
+    /// Its payload is not here.
+    Withheld,
     /// Needs something that has not arrived.
     Waits { missing: Vec<Digest>, requires: Vec<OperationId>, reason: String },
     /// May become part of it once somebody has looked.
     Asks(Approval),
+    /// It is about what an object was before it began anew, and dropped with the rest of that.
+    Dropped,
+    /// It is about that too, by somebody who did not know.
+    Late,
     /// Never becomes part of it.
     Refused { reason: String, decision: Option<Digest>, finding: bool },
 }
@@ -147,6 +154,7 @@ impl Engine {
         let mut progress = false;
         let mut candidates: BTreeMap<ObjectKey, Vec<Candidate>> = BTreeMap::new();
         let mut tombstones = Vec::new();
+        let mut rebirths = Vec::new();
         let mut asking = Vec::new();
         for arrival in arrivals {
             match self.judge(stage, &arrival, done)? {
@@ -158,12 +166,16 @@ impl Engine {
                         candidates.entry(key).or_default().push(Candidate { arrival, proof });
                     }
                     EntryKind::TOMBSTONE => tombstones.push(Candidate { arrival, proof }),
+                    EntryKind::REBIRTH => rebirths.push(Candidate { arrival, proof }),
                     _ => {
                         progress = true;
                         self.admitted(stage, &arrival, proof.decision(), done);
                     }
                 },
-                other => self.not_admitted(stage, &arrival, other, done)?,
+                other => {
+                    progress |= matches!(other, Judged::Dropped);
+                    self.not_admitted(stage, &arrival, other, done)?;
+                }
             }
         }
         self.let_in_asked(stage, asking, &mut candidates, done)?;
@@ -172,6 +184,9 @@ impl Engine {
         }
         for candidate in tombstones {
             progress |= self.apply_tombstone(stage, candidate, done)?;
+        }
+        for candidate in rebirths {
+            progress |= self.apply_rebirth(stage, candidate, done)?;
         }
         Ok(progress)
     }
@@ -189,9 +204,11 @@ impl Engine {
         if !entry.kind.is_known() {
             return Ok(waits(format!("entries of kind {} need a newer version", entry.kind.0)));
         }
-        let Some(payload) = &arrival.record.payload else {
-            return Ok(waits("the payload was withheld".to_owned()));
-        };
+        let after_rebirth = self.after_rebirth(Some(stage), (arrival.no, arrival.seq), entry);
+        if after_rebirth == Some(After::Dropped) {
+            return Ok(Judged::Dropped);
+        }
+        let Some(payload) = &arrival.record.payload else { return Ok(Judged::Withheld) };
         if !arrival.record.is_genuine() {
             return refused("the payload is not the one its entry names");
         }
@@ -260,6 +277,7 @@ impl Engine {
                 };
                 self.take_effect(stage, arrival, act, payload);
                 Ok(match entry.kind {
+                    _ if after_rebirth == Some(After::Late) => Judged::Late,
                     EntryKind::PROPOSAL => Judged::Asks(Approval::Proposed(proof)),
                     _ => Judged::Granted(proof),
                 })
@@ -268,6 +286,9 @@ impl Engine {
                 let decision = Some(self.keep_decision(stage, &refusal.decision));
                 let may_wait = matches!(entry.kind, EntryKind::EDIT | EntryKind::PROPOSAL);
                 if may_wait && refusal.verdict == Verdict::Review {
+                    if after_rebirth == Some(After::Late) {
+                        return Ok(Judged::Late);
+                    }
                     return Ok(Judged::Asks(Approval::Reviewed(refusal)));
                 }
                 Ok(Judged::Refused { reason: refusal.decision.in_words(), decision, finding: false })
@@ -409,6 +430,7 @@ impl Engine {
             staged.remote = true;
             let decided = Decided::of(entry, arrival.log.device, None);
             staged.decided.push(Decided { covers: tombstone.heads, ..decided });
+            stage.tombstones.push((key, (arrival.no, arrival.seq)));
         }
         self.admitted(stage, &arrival, proof.decision(), done);
         Ok(true)
@@ -459,9 +481,20 @@ impl Engine {
         done: &mut Ledgered,
     ) -> Result<(), StoreError> {
         let entry = &arrival.record.entry;
+        let mut withheld = false;
         let (state, reason, mut missing, requires, decision, finding) = match judged {
             Judged::Granted(_) => return Ok(()),
             Judged::Asks(approval) => return self.ask_about(stage, arrival, &approval, done),
+            Judged::Late => return self.late(stage, arrival, done),
+            Judged::Dropped => {
+                self.dropped(stage, arrival, done);
+                return Ok(());
+            }
+            Judged::Withheld => {
+                withheld = true;
+                let reason = "its payload was withheld by whoever passed it on, and is asked for".to_owned();
+                (EntryState::Held, reason, vec![entry.payload_digest], Vec::new(), None, false)
+            }
             Judged::Waits { missing, requires, reason } => {
                 (EntryState::Held, reason, missing, requires, None, !entry.kind.is_known())
             }
@@ -479,7 +512,7 @@ impl Engine {
                 ledger::withheld(entry, coverage(arrival), arrival.log.device, refused, decision, &reason);
             done.records.push((at, record));
             if finding {
-                self.find(stage, refused_payload(arrival, entry.kind.is_known(), &reason, stage_now(stage)))?;
+                self.find(stage, refused_payload(arrival, entry.kind.is_known(), &reason, stage.now))?;
             }
         }
         let since = before.map_or(stage.now, |before| before.since);
@@ -497,6 +530,8 @@ impl Engine {
                 session,
                 asks: None,
                 apart: false,
+                withheld,
+                late: false,
             }),
         );
         done.states.insert(at, (arrival.log, state, None));
@@ -540,10 +575,6 @@ fn actor_fits(arrival: &Arrival, payload: &[u8]) -> bool {
 
 fn waits(reason: String) -> Judged {
     Judged::Waits { missing: Vec::new(), requires: Vec::new(), reason }
-}
-
-const fn stage_now(stage: &Stage) -> UnixMicros {
-    stage.now
 }
 
 pub(super) fn coverage(arrival: &Arrival) -> Coverage {

@@ -175,7 +175,9 @@ impl Engine {
             options: if end.is_none() { self.options(&row, &offers) } else { Vec::new() },
             operations: values.iter().filter_map(|side| side.said.operation).collect(),
             values,
-            may_decide: if row.generation >= MACHINE_GENERATIONS {
+            may_decide: if row.about == AboutRow::Late {
+                "a person who governs: an owner or admin"
+            } else if row.generation >= MACHINE_GENERATIONS {
                 "a person"
             } else {
                 "a person or an agent"
@@ -239,6 +241,7 @@ impl Engine {
                 }
                 Ok(offers)
             }
+            AboutRow::Late => self.late_offers(&key),
             AboutRow::Value(_) => self.object_offers(&[key]),
             AboutRow::Unique(digest) => {
                 let objects: Vec<ObjectKey> = self.sharing(digest)?.into_iter().collect();
@@ -426,6 +429,8 @@ impl Engine {
             (AboutRow::Dangling(_), Choice::Local) => format!("The reference at {at} is taken away on every device; what it referred to stays deleted."),
             (AboutRow::Dangling(_), Choice::Remote) => "What it refers to is brought back on every device.".to_owned(),
             (AboutRow::Replay(_), Choice::Merge) => "Both were meant and stay, on every device. If one was not, edit or delete what it made before you answer.".to_owned(),
+            (AboutRow::Late, Choice::Merge) => "The members given with --value are written into the object as it is now; then the late work is dropped from every device, for good.".to_owned(),
+            (AboutRow::Late, Choice::Decline) => "The late work is dropped from every device, for good, like what it was done to.".to_owned(),
             (AboutRow::Heads, Choice::Merge) => "All of it stays as it was brought together, or the value given with --value takes its place, on every device.".to_owned(),
             (AboutRow::Value(_), Choice::Merge) => "The value given with --value, which has to fit the collection, becomes the object's on every device.".to_owned(),
             (AboutRow::Held(..), Choice::Local | Choice::Decline) => "The change is let in together with what takes it back: nothing looks different, and everybody goes on.".to_owned(),
@@ -439,6 +444,7 @@ impl Engine {
         };
         let fits = |choice: &Choice| match (&row.about, choice) {
             (AboutRow::Held(..), Choice::Decline) => true,
+            (AboutRow::Late, choice) => matches!(choice, Choice::Merge | Choice::Decline),
             (AboutRow::Value(_) | AboutRow::Replay(_), choice) => *choice == Choice::Merge,
             (AboutRow::Unique(_) | AboutRow::Dangling(_), choice) => {
                 matches!(choice, Choice::Local | Choice::Remote)

@@ -190,6 +190,8 @@ impl Engine {
             session: arrival.session,
             asks: Some(entry.payload_digest),
             apart: false,
+            withheld: false,
+            late: false,
         };
         stage.pending.insert(at, Some(row));
         self.open_held(stage, &key, entry.payload_digest, at);

@@ -52,10 +52,12 @@ pub enum CardKind {
     ConcurrentEdit,
     /// One caller's key for two different things.
     ReplayCollision,
+    /// Work on what an object was before it began anew.
+    LateWork,
 }
 
 impl CardKind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::ConcurrentValue,
         Self::DeleteEdit,
         Self::ReplacedContainer,
@@ -70,6 +72,7 @@ impl CardKind {
         Self::DanglingReference,
         Self::ConcurrentEdit,
         Self::ReplayCollision,
+        Self::LateWork,
     ];
 
     /// The word used in lists and records.
@@ -90,6 +93,7 @@ impl CardKind {
             Self::DanglingReference => "dangling_reference",
             Self::ConcurrentEdit => "concurrent_edit",
             Self::ReplayCollision => "replay_collision",
+            Self::LateWork => "late_work",
         }
     }
 
@@ -326,7 +330,7 @@ impl Engine {
             }
             let mut after = stored.clone();
             after.retain(|row| !staged.iter().any(|staged| same_life(row, &staged.row)));
-            after.extend(staged.iter().map(|staged| staged.row.clone()));
+            after.extend(staged.iter().map(|staged| staged.row.clone()).filter(|row| !row.reborn));
             let (was, is) = (self.lives_card(&stored), self.lives_card(&after));
             if was.as_ref().map(|(card, _)| card) == is.as_ref().map(|(card, _)| card) {
                 continue;
@@ -430,6 +434,9 @@ impl Engine {
             (None, []) => (Actor::system(), format!("card {card}: nothing competes any more")),
         };
         self.record_card(stage, &row, false, &actor, &words);
+        if stage.rebirths.contains_key(&(row.object.clone(), row.collection.clone(), row.incarnation)) {
+            row.forget_place();
+        }
         row.end = Some(CardEnd { at: stage.now, successors, by });
         stage.batch.delete(Table::Cards, key::card(&card, true));
         stage.batch.put(Table::Cards, key::card(&card, false), cbor::encode(&row));

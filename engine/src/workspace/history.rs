@@ -1,6 +1,7 @@
 //! Operations looked back upon: history of an object, the life of an operation, and why things are as they are.
 
 use super::read::Explanation;
+use super::rebirth::After;
 use super::segments::Found;
 use super::{Engine, LogState, strategy};
 use crate::ledger;
@@ -93,6 +94,7 @@ impl Engine {
         }
         // Deletions are in the log and in no document; they are few, and found by the object they name.
         items.extend(self.tombstones_of(object)?);
+        items.extend(self.rebirths_of(object)?);
         for ((no, seq), _) in self.pending.of_object(object) {
             items.extend(self.record_at(*no, *seq)?.map(|record| (*no, *seq, record.entry)));
         }
@@ -368,6 +370,11 @@ impl Engine {
             found.seq
         )];
         let mut next = Vec::new();
+        if self.after_rebirth(None, (found.no, found.seq), entry) == Some(After::Dropped) {
+            because
+                .push("What it said is in no device's history any more: its object began anew.".to_owned());
+            because.extend(entry.subject.iter().flat_map(|subject| self.begun_anew(&subject.object)));
+        }
         for record in self.evidence_of(found.no, found.seq)? {
             for digest in decisions_of(&record) {
                 if let Some(decision) = self.decision(&digest)? {
@@ -424,7 +431,7 @@ impl Engine {
         let history = self.history(object)?;
         let Some(last) = history.last() else { return Ok(None) };
         let lives = self.standing_lives(object)?;
-        let mut because = Vec::new();
+        let mut because = self.begun_anew(object);
         let mut next = Vec::new();
         let good = history.iter().rev().find(|item| item.status == EntryState::Admitted);
         if let Some(good) = good {
@@ -458,6 +465,7 @@ impl Engine {
                 next.extend(row.cards.iter().map(|card| format!("card {card}")));
                 "conflicted"
             }
+            None if last.kind == EntryKind::REBIRTH.word() => "erased",
             _ if last.status != EntryState::Admitted => self.waiting_word(object),
             _ => "clean",
         };

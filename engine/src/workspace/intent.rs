@@ -1,5 +1,6 @@
 //! What callers ask for and hear: intents, answers, and why there is none.
 
+use super::renew::Remains;
 use super::resolve::{Resolve, ResolveError};
 use super::undo::UndoError;
 use crate::document::{Edit, EditError};
@@ -9,7 +10,7 @@ use crate::store::rows::Stop;
 use std::sync::Arc;
 use syncd_policy::Decision;
 use syncd_schema::{
-    Actor, Collection, Digest, EntryKind, ObjectId, OperationId, OperationStatus, cbor, domain,
+    Actor, Collection, Digest, EntryKind, ObjectId, OperationId, OperationStatus, cbor, domain, limits,
 };
 
 /// What a caller wants.
@@ -37,6 +38,13 @@ pub enum Intent {
     Delete {
         /// The object.
         object: ObjectId,
+    },
+    /// An object begins anew, and what it was is dropped from every device.
+    Rebirth {
+        /// The object.
+        object: ObjectId,
+        /// What stays of it.
+        remains: Remains,
     },
     /// The answer to a card.
     Resolve(Resolve),
@@ -66,7 +74,13 @@ impl Intent {
         let content = match self {
             Self::Put { value, .. } => json(value),
             Self::Edit { edit, .. } => edit.size(),
-            Self::Delete { .. } | Self::Undo { .. } | Self::Checkpoint => 0,
+            Self::Rebirth { remains: Remains::Value(value), .. } => json(value),
+            // What is shown fits one change, or it is refused.
+            Self::Rebirth { remains: Remains::Shown, .. } => limits::CHANGE_BYTES,
+            Self::Rebirth { remains: Remains::Nothing, .. }
+            | Self::Delete { .. }
+            | Self::Undo { .. }
+            | Self::Checkpoint => 0,
             Self::Resolve(resolve) => resolve.value.as_ref().map_or(0, json),
             Self::Govern(_, payload) => payload.len(),
             Self::SetPolicy { text, .. } => text.len(),
@@ -113,6 +127,14 @@ impl WriteRequest {
             }
             Intent::Edit { object, base, edit } => [b"edit".to_vec(), json(object), json(base), json(edit)],
             Intent::Delete { object } => [b"delete".to_vec(), json(object), Vec::new(), Vec::new()],
+            Intent::Rebirth { object, remains } => {
+                let (word, value) = match remains {
+                    Remains::Shown => ("shown", None),
+                    Remains::Value(value) => ("value", Some(value)),
+                    Remains::Nothing => ("nothing", None),
+                };
+                [b"rebirth".to_vec(), json(object), word.as_bytes().to_vec(), json(&value)]
+            }
             Intent::Checkpoint => [b"checkpoint".to_vec(), Vec::new(), Vec::new(), Vec::new()],
             Intent::Undo { operation } => [b"undo".to_vec(), json(operation), Vec::new(), Vec::new()],
             Intent::Resolve(resolve) => [

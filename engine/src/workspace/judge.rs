@@ -91,6 +91,7 @@ impl<'a> Question<'a> {
             (EntryKind::EDIT | EntryKind::PROPOSAL, _) => (Action::Edit, None, false),
             (EntryKind::RESOLUTION, _) => (Action::Operation(OperationType::Resolve), None, false),
             (EntryKind::TOMBSTONE, _) => (Action::Delete, None, false),
+            (EntryKind::REBIRTH, _) => (Action::Rebirth, None, false),
             (EntryKind::CHECKPOINT, _) => (Action::Operation(OperationType::Checkpoint), None, false),
             (_, Some(act)) => governance_request(act, governance),
             _ => (Action::Operation(OperationType::Replay), None, false),

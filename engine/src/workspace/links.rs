@@ -183,7 +183,7 @@ impl Engine {
 
     /// Whether an object was deleted. One that was never heard of may still arrive.
     pub(super) fn is_gone(&self, staged: Option<&Staged>, target: &TargetRow) -> Result<bool, StoreError> {
-        let mut lives: Vec<ObjectRow> = self.object_lives(&target.object)?;
+        let mut lives: Vec<ObjectRow> = self.all_lives(&target.object)?;
         for one in staged.into_iter().flatten().map(|(_, staged)| staged) {
             if one.row.object == target.object {
                 lives.retain(|row| key_of(row) != key_of(&one.row));

@@ -74,8 +74,9 @@ impl Engine {
             let full = stage.appended() + 2 > limits::COMMIT_ENTRIES
                 || stage.payload_bytes + request.intent.size() > limits::COMMIT_BYTES;
             // An answer is given to what is on disk, so nothing else is in its commit.
-            let is_answer =
-                |request: &WriteRequest| matches!(request.intent, Intent::Resolve(_) | Intent::Undo { .. });
+            let is_answer = |request: &WriteRequest| {
+                matches!(request.intent, Intent::Resolve(_) | Intent::Undo { .. } | Intent::Rebirth { .. })
+            };
             let apart = is_answer(request) || batch.get(answers.len().wrapping_sub(1)).is_some_and(is_answer);
             if (full || apart) && !answers.is_empty() {
                 break;
@@ -122,6 +123,7 @@ impl Engine {
             Intent::Govern(kind, payload) => self.govern(stage, request, *kind, payload),
             Intent::SetPolicy { text, beside } => self.set_policy(stage, request, text, *beside),
             Intent::Resolve(resolve) => self.resolve(stage, request, resolve),
+            Intent::Rebirth { object, remains } => self.renew(stage, request, object, remains),
             Intent::Undo { operation } => self.undo(stage, request, *operation),
         }?;
         if let Some(key) = &request.idempotency_key {
@@ -198,7 +200,8 @@ impl Engine {
         if !lives.is_empty() || stage.objects.keys().any(|(staged, ..)| *staged == object) {
             return Err(WriteError::Exists(object));
         }
-        let birth = document::birth(&object, collection, value, &manifest)?;
+        let erased = self.erased_life(stage, &object, collection);
+        let birth = document::birth_after(&object, collection, value, &manifest, erased.as_ref())?;
         self.must_fit(&object, &birth.doc, &manifest)?;
         let subject = Subject {
             collection: collection.clone(),
@@ -271,6 +274,7 @@ impl Engine {
             overruled: Vec::new(),
             yields: None,
             echoes: Vec::new(),
+            reborn: false,
         };
         stage.next_document += 1;
         let key = subject_key(subject);

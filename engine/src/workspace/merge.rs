@@ -410,6 +410,8 @@ impl Engine {
             session: one.arrival.session,
             asks: None,
             apart: true,
+            withheld: false,
+            late: false,
         };
         stage.pending.insert(at, Some(row));
     }

@@ -13,12 +13,14 @@ mod cache;
 mod cards;
 mod contradictions;
 mod end;
+mod erase;
 mod govern;
 mod history;
 mod identity;
 mod intent;
 mod judge;
 mod key_uses;
+mod late;
 mod links;
 mod local;
 mod members;
@@ -27,8 +29,10 @@ mod open;
 mod peers;
 mod propose;
 mod read;
+mod rebirth;
 mod receive;
 mod recovery;
+mod renew;
 mod replay;
 mod resolve;
 mod resolve_links;
@@ -58,6 +62,7 @@ pub use read::{
 };
 pub use receive::{Receipt, ReceiveError};
 pub use recovery::Demand;
+pub use renew::Remains;
 pub use replay::{Replay, ReplayError};
 pub use resolve::{Resolve, ResolveError};
 pub use undo::UndoError;
@@ -65,7 +70,7 @@ pub use verify::{LogReport, VerifyReport};
 
 use crate::judgement::Judges;
 use crate::store::Store;
-use crate::store::rows::{LogKind, LogRow, StoreRow};
+use crate::store::rows::{LogKind, LogRow, RebirthRow, StoreRow};
 use crate::store::seal::SealKey;
 use crate::store::tables::LogNo;
 use cache::Cache;
@@ -116,6 +121,8 @@ pub enum Event {
         /// Whether somebody has to decide now.
         is_open: bool,
     },
+    /// Something was erased: [`Engine::finish_erasure`] takes it out of the store's file too.
+    Erased,
     /// Something a person should look at.
     Finding {
         /// Its kind, in the words of `evidence list`.
@@ -169,6 +176,10 @@ pub struct Engine {
     local: LogNo,
     ledger: LogNo,
     pending: Waiting,
+    /// Lives that began anew.
+    rebirths: BTreeMap<ObjectKey, RebirthRow>,
+    /// Whether the store's file may hold what was erased.
+    erases: bool,
     in_flight: InFlight,
     decisions_stored: HashSet<Digest>,
     /// How far of other logs this device's own has said since it was opened.

@@ -238,6 +238,8 @@ impl Engine {
             local: LogNo(1),
             ledger: LogNo(0),
             pending: Waiting::default(),
+            rebirths: BTreeMap::new(),
+            erases: false,
             in_flight: BTreeMap::new(),
             decisions_stored: HashSet::new(),
             said_seen: BTreeMap::new(),
@@ -253,8 +255,13 @@ impl Engine {
         };
         engine.read_logs()?;
         engine.read_pending()?;
+        engine.read_rebirths()?;
         engine.read_governance()?;
         engine.read_counters()?;
+        if let Err(error) = engine.finish_erasure() {
+            // What is left of it is sealed, and it is tried again.
+            tracing::warn!(%error, "the store's file could not be written anew, and may hold what was erased");
+        }
         Ok(engine)
     }
 
@@ -385,6 +392,7 @@ impl Engine {
         self.session_logged = false;
         self.read_logs()?;
         self.read_pending()?;
+        self.read_rebirths()?;
         self.read_governance()?;
         self.read_counters()?;
         self.dirty = false;

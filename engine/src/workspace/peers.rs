@@ -30,6 +30,11 @@ struct Standing {
 }
 
 impl Engine {
+    /// Of each log that lacks payloads, the first entry that does.
+    pub(crate) fn lacking_payloads(&self) -> Vec<(LogId, LogSeq)> {
+        self.pending.first_withheld().filter_map(|(no, seq)| Some((self.log_id(no)?, seq))).collect()
+    }
+
     /// Remembers that entries of a log were handed to the network.
     pub fn note_sent(&mut self, peer: &DeviceId, log: &LogId, first: LogSeq, end: LogSeq) {
         let Some(no) = self.log_numbers.get(log).copied() else { return };

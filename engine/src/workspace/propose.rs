@@ -109,6 +109,8 @@ impl Engine {
             session: None,
             asks: Some(hash),
             apart: false,
+            withheld: false,
+            late: false,
         };
         stage.pending.insert((log, seq), Some(row));
         self.open_held(stage, key, hash, (log, seq))

@@ -468,8 +468,15 @@ impl Engine {
         Ok(lives)
     }
 
-    /// All lives of an object, by incarnation.
+    /// All lives of an object that there is something of, by incarnation.
     pub(crate) fn object_lives(&self, object: &ObjectId) -> Result<Vec<ObjectRow>, StoreError> {
+        let mut lives = self.all_lives(object)?;
+        lives.retain(|row| !row.reborn);
+        Ok(lives)
+    }
+
+    /// All lives of an object, those that began anew included.
+    pub(crate) fn all_lives(&self, object: &ObjectId) -> Result<Vec<ObjectRow>, StoreError> {
         let rows = self.store.prefix(Table::Objects, &key::object_prefix(object))?;
         rows.iter().map(|(key, bytes)| rows::decode(Table::Objects, key, bytes)).collect()
     }
@@ -503,6 +510,9 @@ impl Engine {
 
     /// Loads a document: its snapshot, and the changes after it in one go.
     pub(crate) fn load_document(&self, row: &ObjectRow) -> Result<Automerge, StoreError> {
+        if row.reborn {
+            return Ok(document::empty());
+        }
         let parts = self.part_rows(row, None)?;
         let snapshot = parts.iter().find(|part| part.lengths.is_empty()).map(|part| part.bytes.as_slice());
         let tail = parts.iter().flat_map(PartRow::chunks);

@@ -159,7 +159,7 @@ impl Engine {
                 return Err(ReceiveError::DoesNotExtend(segment.log));
             }
             // Everything is here: say so again, since the acknowledgement may have been lost.
-            return Ok(Receipt { size: have, ..Receipt::default() });
+            return self.refill(segment, have, now);
         }
         let tree = self.device_log(&segment.log).map(|state| state.row.tree.clone()).unwrap_or_default();
         let skip = have.0.saturating_sub(segment.first.0);
@@ -201,10 +201,7 @@ impl Engine {
         mut tree: Tree,
         skip: usize,
     ) -> Result<VerifiedSegment, ReceiveError> {
-        let key = self.keys.get(&segment.key_epoch).ok_or(ReceiveError::UnknownKey(segment.key_epoch))?;
-        let bytes =
-            key.open(&segment.sealed, &segment.associated_data()).map_err(|_| ReceiveError::Sealed)?;
-        let mut records = run::decode(&bytes, segment.open_len as usize)?;
+        let (bytes, mut records) = self.unseal(segment)?;
         let required: usize = records.iter().map(|record| record.entry.requires.len()).sum();
         if required > limits::SEGMENT_REQUIRES {
             return Err(ReceiveError::Run(RunError::Form("it requires more operations than one may")));
@@ -212,19 +209,25 @@ impl Engine {
         if records.len() != segment.count as usize {
             return Err(ReceiveError::Run(RunError::Form("it holds another number of entries than it says")));
         }
-        let is_whole = skip == 0;
+        let mut is_whole = skip == 0;
         records.drain(..skip.min(records.len()));
-        for (index, record) in records.iter().enumerate() {
-            // In this version nobody withholds a payload: one that is missing was taken out by whoever passed it on.
-            if record.payload.is_none() || !record.is_genuine() {
-                return Err(ReceiveError::Payload(segment.first.plus((skip + index) as u64)));
+        for (index, record) in records.iter_mut().enumerate() {
+            let seq = segment.first.plus((skip + index) as u64);
+            // What a rebirth dropped is withheld, and that is changes only.
+            let lacks = record.payload.is_none() && !record.entry.kind.is_change();
+            if lacks || !record.is_genuine() {
+                return Err(ReceiveError::Payload(seq));
             }
             tree.append(leaf_hash(&record.entry.to_bytes()));
+            if record.payload.is_some() && self.drops_payload(segment.log, seq, &record.entry) {
+                record.payload = None;
+                is_whole = false;
+            }
         }
         if tree.root() != checkpoint.root {
             return Err(ReceiveError::DoesNotExtend(segment.log));
         }
-        // What came is stored as it came, unless a part of it was here already.
+        // What came is stored as it came, unless a part of it was here already or is not to be kept.
         let (bytes, open_len) = if is_whole {
             (bytes, segment.open_len as usize)
         } else {
@@ -289,7 +292,8 @@ impl Engine {
         }
         self.alter_log(&mut stage, no, |row| row.actor = session);
         let outcomes = self.admit(&mut stage, arrivals)?;
-        if self.waiting_in(&stage, no) > limits::PENDING_ENTRIES {
+        let (waiting, withheld) = self.waiting_in(&stage, no);
+        if waiting > limits::PENDING_ENTRIES || withheld > limits::WITHHELD_ENTRIES {
             return Err(ReceiveError::TooManyPending);
         }
         let on = self.go_on_with(&mut stage, &segment.log);
@@ -300,13 +304,54 @@ impl Engine {
     }
 
     /// Entries of a log that will wait after this commit. One log that waits for ever takes no room from the others.
-    fn waiting_in(&self, stage: &Stage, no: LogNo) -> usize {
-        let held = |row: &PendingRow| row.state == EntryState::Held;
-        let staged = stage.pending.iter().filter(|((log, _), _)| *log == no);
-        staged.fold(self.pending.held_in(no), |waiting, (at, row)| {
-            let before = self.pending.get(at).is_some_and(held);
-            waiting - usize::from(before) + usize::from(row.as_ref().is_some_and(held))
-        })
+    /// Those whose payload is not here are counted apart.
+    fn waiting_in(&self, stage: &Stage, no: LogNo) -> (usize, usize) {
+        let held = |row: &PendingRow| row.state == EntryState::Held && !row.withheld;
+        let withheld = |row: &PendingRow| row.withheld;
+        let count = |start: usize, counts: &dyn Fn(&PendingRow) -> bool| {
+            let staged = stage.pending.iter().filter(|((log, _), _)| *log == no);
+            staged.fold(start, |waiting, (at, row)| {
+                let before = self.pending.get(at).is_some_and(counts);
+                waiting - usize::from(before) + usize::from(row.as_ref().is_some_and(counts))
+            })
+        };
+        (count(self.pending.held_in(no), &held), count(self.pending.withheld_in(no).len(), &withheld))
+    }
+
+    /// Opens the seal and decodes.
+    fn unseal(&self, segment: &Segment) -> Result<(Vec<u8>, Vec<LogRecord>), ReceiveError> {
+        let key = self.keys.get(&segment.key_epoch).ok_or(ReceiveError::UnknownKey(segment.key_epoch))?;
+        let bytes =
+            key.open(&segment.sealed, &segment.associated_data()).map_err(|_| ReceiveError::Sealed)?;
+        let records = run::decode(&bytes, segment.open_len as usize)?;
+        Ok((bytes, records))
+    }
+
+    /// Takes payloads that somebody had withheld from somebody who has them; their entries are here, and verified.
+    fn refill(&mut self, segment: &Segment, size: LogSeq, now: UnixMicros) -> Result<Receipt, ReceiveError> {
+        let nothing = Receipt { size, ..Receipt::default() };
+        let Some(no) = self.log_numbers.get(&segment.log).copied() else { return Ok(nothing) };
+        let lacking: Vec<LogSeq> = self.pending.withheld_in(no).range(segment.first..).copied().collect();
+        let end = segment.first.plus(u64::from(segment.count));
+        if lacking.first().is_none_or(|first| *first >= end) {
+            return Ok(nothing);
+        }
+        let (_, records) = self.unseal(segment)?;
+        let mut stage = self.stage(now);
+        let mut arrivals = Vec::new();
+        for seq in lacking.into_iter().take_while(|seq| *seq < end) {
+            let Some(record) = records.get((seq.0 - segment.first.0) as usize) else { break };
+            let Some(held) = self.record_at(no, seq)? else { break };
+            if record.payload.is_none() || record.entry != held.entry || !record.is_genuine() {
+                continue;
+            }
+            let session = self.pending.get(&(no, seq)).and_then(|row| row.session);
+            stage.rewritten.insert((no, seq), record.payload.clone());
+            arrivals.push(Arrival { log: segment.log, no, seq, record: record.clone(), session });
+        }
+        let outcomes = self.admit(&mut stage, arrivals)?;
+        let events = self.commit(stage)?;
+        Ok(Receipt { outcomes, events, ..nothing })
     }
 
     /// What a peer or the log's device is to blame for goes on record; what is merely early does not.

@@ -162,6 +162,7 @@ impl Engine {
             AboutRow::Held(no, seq) => self.resolve_held(stage, &answering, (no, seq)),
             AboutRow::Heads => self.resolve_heads(stage, &answering),
             AboutRow::Replay(_) => self.resolve_replay(stage, &answering),
+            AboutRow::Late => self.resolve_late(stage, &answering),
             AboutRow::Value(_) => self.resolve_value(stage, &answering),
             AboutRow::Unique(digest) => self.resolve_shared(stage, &answering, &digest),
             AboutRow::Dangling(ref target) => self.resolve_dangling(stage, &answering, target),

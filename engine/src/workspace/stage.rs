@@ -6,12 +6,13 @@
 
 use super::cache::{self, Loaded};
 use super::cards::{Decided, Judged};
+use super::erase::{ERASING, Rewritten};
 use super::waiting::Standing;
 use super::{Engine, Event, LogState, ObjectKey};
 use crate::log::LogRecord;
 use crate::store::rows::{
-    AdmittedChange, DecidedRow, GovernanceRow, LogKind, LogRow, ObjectRow, PartRow, PendingRow, RunRow,
-    append_changes, replace_parts,
+    AdmittedChange, DecidedRow, GovernanceRow, LogKind, LogRow, ObjectRow, PartRow, PendingRow, RebirthRow,
+    RunRow, append_changes, replace_parts,
 };
 use crate::store::tables::{LogNo, Table, key};
 use crate::store::{Batch, StoreError};
@@ -84,6 +85,14 @@ pub(crate) struct Stage {
     pub(crate) payload_bytes: usize,
     /// Admitted entries that carry a caller's key.
     pub(crate) keyed: Vec<Entry>,
+    /// Deletions by other devices.
+    pub(super) tombstones: Vec<(ObjectKey, Standing)>,
+    /// Lives that began anew.
+    pub(super) rebirths: BTreeMap<ObjectKey, RebirthRow>,
+    /// Entries whose payload goes, or comes after all.
+    pub(super) rewritten: Rewritten,
+    /// Whether something goes for good, so that the store's file must not keep it either.
+    pub(super) erases: bool,
     /// The newest entry that may have decided something about whole objects.
     pub(super) deciding: Option<DecidedRow>,
     findings: HashMap<Digest, Finding>,
@@ -143,6 +152,10 @@ impl Engine {
             session_logged: self.session_logged,
             payload_bytes: 0,
             keyed: Vec::new(),
+            tombstones: Vec::new(),
+            rebirths: BTreeMap::new(),
+            rewritten: Rewritten::new(),
+            erases: false,
             deciding: None,
             findings: HashMap::new(),
             decisions_of_last: BTreeSet::new(),
@@ -399,6 +412,10 @@ impl Engine {
             stage.batch.put(Table::Runs, key::position(no, first), cbor::encode(&row));
             self.fold(&mut stage, no)?;
         }
+        self.rewrite_runs(&mut stage)?;
+        if stage.erases {
+            stage.batch.put(Table::Keys, ERASING.to_vec(), Vec::new());
+        }
         self.seal_ledger(&mut stage)?;
         for ((no, seq), row) in &stage.pending {
             let at = key::position(*no, *seq);
@@ -460,6 +477,11 @@ impl Engine {
             self.refresh_rules();
             stage.events.push(Event::GovernanceChanged);
         }
+        if stage.erases {
+            self.erases = true;
+            stage.events.push(Event::Erased);
+        }
+        self.rebirths.extend(stage.rebirths);
         self.said_seen.extend(stage.said_seen);
         self.decisions_stored.extend(stage.decisions);
         self.next_document = stage.next_document;
@@ -484,7 +506,7 @@ impl Engine {
             self.compact(stage, staged)?;
         }
         let row = &staged.row;
-        if staged.is_new {
+        if staged.is_new && !row.reborn {
             let name = key::name(&row.collection, &row.object, &row.incarnation);
             stage.batch.put(Table::Names, name, Vec::new());
         }

@@ -44,7 +44,7 @@ impl Engine {
         let not = || UndoError::NotAnAnswer(operation);
         let subject = entry.subject.filter(|_| entry.kind == EntryKind::RESOLUTION).ok_or_else(not)?;
         let key = (subject.object.clone(), subject.collection, Incarnation(subject.incarnation.0));
-        let row = self.object_row(&key)?.ok_or_else(not)?;
+        let row = self.object_row(&key)?.filter(|row| !row.reborn).ok_or_else(not)?;
         let change = entry.payload_digest;
         let (before, after, now) = self.with_document(&row, |doc| {
             (

@@ -4,6 +4,7 @@
 //! Logs are rebuilt from their entries and compared with every signed checkpoint; payloads with the digests in their
 //! entries; documents with the entries that made them; the index with the documents.
 
+use super::rebirth::After;
 use super::segments::decode_run;
 use super::{Engine, LogState, ObjectKey, subject_key};
 use crate::document;
@@ -217,8 +218,24 @@ impl Engine {
             if !record.is_genuine() {
                 walk.violation(place(), "the payload is not the one its entry names");
             }
-            let admitted = !self.pending.contains(&(state.no, seq));
+            if self.after_rebirth(None, (state.no, seq), entry) == Some(After::Dropped) {
+                if record.payload.is_some() && entry.kind.is_change() {
+                    walk.violation(place(), "its object began anew without it, and it is still here");
+                }
+                continue;
+            }
+            let withheld = self.pending.get(&(state.no, seq)).is_some_and(|row| row.withheld);
             let is_branch = matches!(state.row.kind, LogKind::Branch(_));
+            if record.payload.is_none() && !withheld && !is_branch {
+                walk.violation(place(), "its payload is missing");
+            }
+            let admitted = !self.pending.contains(&(state.no, seq));
+            if admitted && !is_branch && !self.knows_rebirth(&state.row.kind, seq, entry) {
+                walk.violation(
+                    place(),
+                    "an object began anew by it, and the table of rebirths does not say so",
+                );
+            }
             if admitted && !is_branch {
                 if !walk.is_evidenced(&Self::covered(&state.row.kind), seq) {
                     walk.violation(place(), "it counts as admitted, and the ledger has no record of that");
@@ -274,9 +291,12 @@ impl Engine {
             let place = format!("object {}", row.object);
             self.verify_asked(&row, walk)?;
             let key = (row.object.clone(), row.collection.clone(), row.incarnation);
+            if row.reborn != self.rebirths.contains_key(&key) {
+                walk.violation(&place, "its row and the table of rebirths differ on whether it began anew");
+            }
             let logged = changes.remove(&key).unwrap_or_default();
             let name = key::name(&row.collection, &row.object, &row.incarnation);
-            if !matches!(self.store.get(Table::Names, &name), Ok(Some(_))) {
+            if !row.reborn && !matches!(self.store.get(Table::Names, &name), Ok(Some(_))) {
                 walk.violation(&place, "the index by collection does not list it");
             }
             match self.load_document(&row) {
@@ -305,6 +325,11 @@ impl Engine {
             count += 1;
             if count % 64 == 0 {
                 progress(count);
+            }
+        }
+        for key in self.rebirths.keys() {
+            if self.object_row(key)?.is_none() {
+                walk.violation(format!("object {}", key.0), "it began anew, and the life before has no row");
             }
         }
         self.verify_links(links, walk)?;

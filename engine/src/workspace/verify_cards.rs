@@ -131,6 +131,7 @@ impl Engine {
             }
             AboutRow::Unique(digest) => self.shared_card(&digest, &self.sharing(&digest)?) == Some(*card),
             AboutRow::Replay(name) => self.replay_card(&name, &self.uses(None, &name)?) == Some(*card),
+            AboutRow::Late => self.asks_about_late(card, row),
             AboutRow::Dangling(ref target) => {
                 self.dangling_card(&object, target) == *card && self.is_gone(None, target)?
             }

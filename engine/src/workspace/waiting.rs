@@ -23,7 +23,9 @@ pub(crate) struct Waiting {
     by_asked: HashMap<Digest, BTreeSet<Standing>>,
     /// All of them by the object they are about.
     by_object: HashMap<ObjectId, BTreeSet<Standing>>,
-    /// How many entries of each log are held, and how often that has changed.
+    /// Those whose payload is not here.
+    withheld: BTreeMap<LogNo, BTreeSet<LogSeq>>,
+    /// How many other entries of each log are held, and how often that has changed.
     held: HashMap<LogNo, (usize, u64)>,
 }
 
@@ -50,7 +52,18 @@ impl Waiting {
         self.rows.range((no, from)..end).map(|((_, seq), row)| (*seq, row))
     }
 
-    /// How many entries of a log are held.
+    /// Entries of a log whose payload is not here.
+    pub(crate) fn withheld_in(&self, no: LogNo) -> &BTreeSet<LogSeq> {
+        const NONE: &BTreeSet<LogSeq> = &BTreeSet::new();
+        self.withheld.get(&no).unwrap_or(NONE)
+    }
+
+    /// Of each log that lacks some, the first entry whose payload is not here.
+    pub(crate) fn first_withheld(&self) -> impl Iterator<Item = (LogNo, LogSeq)> {
+        self.withheld.iter().filter_map(|(no, lacking)| Some((*no, *lacking.first()?)))
+    }
+
+    /// How many entries of a log are held, of those whose payload is here.
     pub(crate) fn held_in(&self, no: LogNo) -> usize {
         self.held.get(&no).map_or(0, |(count, _)| *count)
     }
@@ -92,7 +105,10 @@ impl Waiting {
         }
         if row.state == EntryState::Held {
             let (count, changes) = self.held.entry(at.0).or_default();
-            (*count, *changes) = (*count + 1, *changes + 1);
+            (*count, *changes) = (*count + usize::from(!row.withheld), *changes + 1);
+            if row.withheld {
+                self.withheld.entry(at.0).or_default().insert(at.1);
+            }
             for digest in &row.missing {
                 self.by_digest.entry(*digest).or_default().insert(at);
             }
@@ -115,7 +131,12 @@ impl Waiting {
             return;
         }
         let (count, changes) = self.held.entry(at.0).or_default();
-        (*count, *changes) = (count.saturating_sub(1), *changes + 1);
+        (*count, *changes) = (count.saturating_sub(usize::from(!row.withheld)), *changes + 1);
+        if row.withheld
+            && let Some(lacking) = self.withheld.get_mut(&at.0)
+        {
+            lacking.remove(&at.1);
+        }
         for digest in &row.missing {
             forget(&mut self.by_digest, digest, at);
         }
@@ -154,6 +175,8 @@ mod tests {
             session: None,
             asks: None,
             apart: false,
+            withheld: false,
+            late: false,
         }
     }
 

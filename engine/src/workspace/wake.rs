@@ -114,7 +114,12 @@ impl Engine {
             done.run = self.staged_run(stage, no, seq)?.map(|(first, records)| (no, first, records));
         }
         let run = done.run.as_ref().and_then(|(_, first, records)| records.get(index(*first)?));
-        let record = run.cloned();
+        let record = run.cloned().map(|mut record| {
+            if let Some(payload) = stage.rewritten.get(&(no, seq)) {
+                record.payload.clone_from(payload);
+            }
+            record
+        });
         Ok(record.map(|record| Arrival { log, no, seq, record, session }))
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use syncd_engine::workspace::Welcome;
 use syncd_engine::{Engine, Identity};
 use syncd_evidence::merkle::leaf_hash;
-use syncd_schema::entry::{Seen, Tombstone};
+use syncd_schema::entry::{Rebirth, Seen, Tombstone};
 use syncd_schema::governance::{Bundle, WrappedKey};
 use syncd_schema::{
     Entry, EntryKind, Epoch, Genesis, LogId, LogSeq, Manifest, Member, Role, WorkspaceId, cbor, domain,
@@ -59,7 +59,8 @@ fn entries_of_every_kind() {
         "Entries of every kind, as CBOR. `leaf` is SHA-256(0x00 || bytes), the leaf of the log's Merkle tree.",
     );
     for (index, (vector, kind, payload)) in payloads().into_iter().enumerate() {
-        let about_object = (kind == EntryKind::TOMBSTONE).then(|| subject(object.birth.hash));
+        let about_object =
+            matches!(kind, EntryKind::TOMBSTONE | EntryKind::REBIRTH).then(|| subject(object.birth.hash));
         let entry = entry(index as u64, kind, about_object, &payload);
         file.exact(vector, &entry.to_bytes(), entry_facts);
     }
@@ -123,6 +124,13 @@ fn payloads_and_what_is_derived_from_them() {
             EntryKind::TOMBSTONE => {
                 let (again, tombstone) = canonical::<Tombstone>(kept);
                 (again, facts([("heads", tombstone.heads.iter().map(text).collect())]))
+            }
+            EntryKind::REBIRTH => {
+                let rebirth = Rebirth::from_bytes(kept).expect("a rebirth");
+                let upto =
+                    rebirth.upto.iter().map(|upto| json!([text(upto.device), upto.epoch.0, upto.seq.0]));
+                let facts = facts([("new", shown(&rebirth.new)), ("upto", upto.collect())]);
+                (cbor::encode(&rebirth), facts)
             }
             _ => (kept.to_vec(), Facts::new()),
         });

@@ -3,7 +3,7 @@
 use serde_json::json;
 use syncd_engine::{Edit, Identity, document};
 use syncd_evidence::Checkpoint;
-use syncd_schema::entry::{ENTRY_VERSION, Subject, Tombstone};
+use syncd_schema::entry::{ENTRY_VERSION, Rebirth, Subject, Tombstone, Upto};
 use syncd_schema::governance::{Bundle, WrappedKey};
 use syncd_schema::{
     Actor, DeviceId, Digest, Entropy, Entry, EntryKind, Epoch, Genesis, Incarnation, LogId, LogSeq, Manifest,
@@ -163,6 +163,8 @@ pub(crate) fn payloads() -> Vec<(&'static str, EntryKind, Vec<u8>)> {
         Bundle { text: "permit(principal, action, resource);".to_owned(), supersedes: vec![digest(0x53)] };
     let removal = Member { role: None, keys: Vec::new(), key_signature: Vec::new(), ..member() };
     let tombstone = Tombstone { heads: vec![object().edit.hash], keeps: None };
+    let upto = |byte: u8, seq| Upto { device: DeviceId([byte; 32]), epoch: Epoch(1), seq: LogSeq(seq) };
+    let rebirth = Rebirth { new: Some(Incarnation([0x92; 32])), upto: vec![upto(1, 7), upto(2, 1)] };
     vec![
         ("genesis", EntryKind::GENESIS, genesis().to_bytes()),
         ("member", EntryKind::MEMBER, cbor::encode(&member())),
@@ -172,6 +174,7 @@ pub(crate) fn payloads() -> Vec<(&'static str, EntryKind, Vec<u8>)> {
         ("key-epoch", EntryKind::KEY_EPOCH, Vec::new()),
         ("session", EntryKind::SESSION, SESSION.to_vec()),
         ("tombstone", EntryKind::TOMBSTONE, cbor::encode(&tombstone)),
+        ("rebirth", EntryKind::REBIRTH, cbor::encode(&rebirth)),
         ("checkpoint", EntryKind::CHECKPOINT, Vec::new()),
         ("unknown kind", EntryKind(4_711), b"of a later version".to_vec()),
     ]

@@ -45,6 +45,7 @@ fn the_document_names_every_limit_and_its_value() {
         TICKET_CHARS,
         NOTE_BYTES,
         PENDING_ENTRIES,
+        WITHHELD_ENTRIES,
         BRANCHES,
         SEGMENTS_IN_FLIGHT,
         WRITER_QUEUE,

@@ -4,8 +4,8 @@ use crate::inputs::*;
 use crate::vectors::*;
 use syncd_engine::store::rows::{
     AboutRow, CardEnd, CardRow, ConflictRow, ConflictsRow, DecidedRow, GovernanceRow, IdempotencyRow,
-    LinksRow, LogKind, LogRow, ObjectRow, OpRow, PartRow, PeerRow, PendingRow, PlaceKey, RunRow, SideRow,
-    Source, StoreRow, TargetRow, TicketRow, UseRow, UsesRow, WorkspaceKey,
+    LinksRow, LogKind, LogRow, ObjectRow, OpRow, PartRow, PeerRow, PendingRow, PlaceKey, RebirthRow,
+    RebornRow, RunRow, SideRow, Source, StoreRow, TargetRow, TicketRow, UseRow, UsesRow, WorkspaceKey,
 };
 use syncd_engine::store::tables::{LogNo, key};
 use syncd_evidence::Tree;
@@ -78,6 +78,7 @@ fn rows() {
         overruled: vec![digest(0x98)],
         yields: Some(Incarnation([0x99; 32])),
         echoes: vec![Source { log: LogNo(3), first: LogSeq(6), count: 1 }],
+        reborn: false,
     };
     check_row(&mut file, "objects", &object_row);
     let op = OpRow { counter: 7, actor: vec![0x91; 16] };
@@ -110,6 +111,7 @@ fn rows() {
         AboutRow::Dangling(target.clone()),
         AboutRow::Heads,
         AboutRow::Replay(digest(0x9f)),
+        AboutRow::Late,
     ] {
         let by = DecidedRow {
             operation: operation(5),
@@ -134,6 +136,16 @@ fn rows() {
         };
         check_row(&mut file, &format!("cards: {about:?}"), &card);
     }
+    let reborn = RebornRow {
+        operation: operation(7),
+        actor: actor(),
+        device: device(),
+        at: TIME,
+        because: Some("it held a password".to_owned()),
+        new: Some(Incarnation([0xa1; 32])),
+    };
+    let upto = [(LogKind::Device(log()), LogSeq(9)), (LogKind::Local, LogSeq(2))].into();
+    check_row(&mut file, "rebirths", &RebirthRow { by: vec![reborn], upto });
     let sources = vec![Source { log: LogNo(2), first: LogSeq(4), count: 2 }];
     check_row(
         &mut file,
@@ -152,6 +164,8 @@ fn rows() {
         session: Some([0x91; 16]),
         asks: Some(digest(0x9a)),
         apart: true,
+        withheld: false,
+        late: false,
     };
     check_row(&mut file, "pending", &pending);
     check_row(

@@ -10,10 +10,11 @@ use syncd_engine::log::run;
 use syncd_engine::store::Store;
 use syncd_engine::store::rows::{
     CardRow, ConflictsRow, GovernanceRow, IdempotencyRow, LinksRow, LogRow, ObjectRow, PartRow, PeerRow,
-    PendingRow, RunRow, StoreRow, TicketRow, UsesRow,
+    PendingRow, RebirthRow, RunRow, StoreRow, TicketRow, UsesRow,
 };
 use syncd_engine::store::seal::SealKey;
 use syncd_engine::store::tables::Table;
+use syncd_engine::workspace::Remains;
 use syncd_engine::{Config, Edit, Engine, Intent, Location, WriteRequest, ledger};
 use syncd_evidence::Finding;
 use syncd_policy::Decision;
@@ -99,6 +100,9 @@ fn make_store() -> Disk {
         let edit = Edit::Splice { path: "/text".to_owned(), pos: 0, del: 0, text: line };
         call(&mut ada, "user:ada", Intent::Edit { object: name("f1"), base: None, edit }, n).expect("edited");
     }
+    call(&mut ada, "user:ada", put("notes", "renewed", json!({ "secret": "hunter2" })), 5).expect("put");
+    let remains = Remains::Value(json!({ "secret": "gone" }));
+    call(&mut ada, "user:ada", Intent::Rebirth { object: name("renewed"), remains }, 6).expect("renewed");
     call(&mut ada, "agent:scribe", patch("n1", json!({ "n": 2 })), 80).expect("proposed");
     call(&mut ada, "user:ada", Intent::Checkpoint, 81).expect("a checkpoint");
     ada.invite(Role::Member, at(10_000), true, vec!["127.0.0.1:4433".to_owned()]).expect("a ticket");
@@ -152,7 +156,7 @@ fn store_facts(engine: &mut Engine) -> Value {
         .iter()
         .map(|p| json!([domain::log_origin(&p.log), p.size.0, p.root.to_string()]))
         .collect::<Vec<_>>();
-    let objects = ["n1", "n2", "f1", "v1", "gone"].map(|id| {
+    let objects = ["n1", "n2", "f1", "v1", "gone", "renewed"].map(|id| {
         let view = engine.get(&name(id)).expect("readable").expect("there");
         json!({ "object": id, "value": view.value, "state": view.state, "heads": view.heads, "history": engine.history(&name(id)).expect("readable").len() })
     });
@@ -223,6 +227,7 @@ fn every_row(disk: &Disk) {
                 Table::Names => Vec::new(),
                 Table::Conflicts => canonical::<ConflictsRow>(&value).0,
                 Table::Cards => canonical::<CardRow>(&value).0,
+                Table::Rebirths => canonical::<RebirthRow>(&value).0,
                 Table::Links if key[0] < 2 => value.clone(),
                 Table::Links => canonical::<LinksRow>(&value).0,
                 Table::Pending => canonical::<PendingRow>(&value).0,
@@ -244,6 +249,7 @@ fn every_row(disk: &Disk) {
                 Table::Tickets => canonical::<TicketRow>(&value).0,
                 Table::Governance => canonical::<GovernanceRow>(&value).0,
                 Table::Keys if key == b"store" => canonical::<StoreRow>(&value).0,
+                Table::Keys if key == b"erasing" => Vec::new(),
                 Table::Keys if key == b"genesis" => canonical::<Genesis>(&value).0,
                 Table::Keys if key.starts_with(b"address/") => canonical::<Vec<String>>(&value).0,
                 Table::Keys if key.starts_with(b"judged/") => value.clone(),

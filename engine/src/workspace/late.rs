@@ -1,0 +1,74 @@
+//! Work on what an object was before it began anew, by somebody who did not know: what a person is shown, and answers.
+//!
+//! It cannot be merged, since what it built on is gone. So what it says is shown as far as it can be read alone; whoever
+//! decides writes what is wanted into the object as it is now, or does not, and in either case it is dropped like the rest.
+
+use super::asked::Offer;
+use super::intent::{Intent, WriteError, WriteRequest, Written};
+use super::resolve::{Answering, ResolveError};
+use super::stage::Stage;
+use super::{Engine, ObjectKey};
+use crate::conflict::{self, Alternative, Choice};
+use crate::document::Edit;
+use crate::store::StoreError;
+use syncd_schema::entry::Subject;
+
+/// Late entries that a card shows: the oldest of each log come first.
+const SHOWN: usize = 64;
+
+impl Engine {
+    /// What somebody did to a life that had ended.
+    pub(super) fn late_offers(&self, key: &ObjectKey) -> Result<Vec<Offer>, StoreError> {
+        let mut offers = Vec::new();
+        for (no, seq) in self.late_work(key).into_iter().take(SHOWN) {
+            let Some(record) = self.record_at(no, seq)? else { continue };
+            let (device, change) = (self.log_id(no).map(|log| log.device), record.entry.payload_digest);
+            let is_change = record.entry.kind.is_change();
+            let said = record.payload.filter(|_| is_change).map(|payload| conflict::said_alone(&payload));
+            let alternative = Alternative {
+                change,
+                changes: vec![change],
+                value: said.unwrap_or_else(|| serde_json::json!({ "deletes": "the object" })),
+                keep: conflict::Keep::Gone,
+                is_shown: false,
+            };
+            let operations = vec![record.entry.operation];
+            offers.push(Offer { alternative, operations, author: Some((device, record.entry)) });
+        }
+        Ok(offers)
+    }
+
+    /// Drops late work, and writes first what is wanted of it.
+    pub(super) fn resolve_late(
+        &mut self,
+        stage: &mut Stage,
+        asked: &Answering<'_>,
+    ) -> Result<Written, WriteError> {
+        let (object, collection, incarnation) = asked.key();
+        let old = Subject { collection, object: object.clone(), incarnation };
+        let written = match (asked.resolve.choice, &asked.resolve.value) {
+            (Choice::Decline, _) => None,
+            (Choice::Merge, Some(value)) => Some(value.clone()),
+            (Choice::Merge, None) => return Err(ResolveError::NoValue.into()),
+            (choice, _) => return Err(ResolveError::NoOption(choice).into()),
+        };
+        let note = asked.resolve.because.clone();
+        let manifest = self.governance().manifest(&old.collection);
+        let log = self.log_for(stage, &manifest)?;
+        let at = self.next_operation(stage, log);
+        let proof = self.may_renew(stage, asked.request, &old, at.0)?;
+        let mut heads = Vec::new();
+        if let Some(value) = written {
+            let base = self.writable(stage, &object)?.heads;
+            let edit = Edit::MergePatch(value);
+            let intent =
+                Intent::Edit { object: object.clone(), base: Some(base.clone()), edit: edit.clone() };
+            let request =
+                WriteRequest { note: note.clone(), intent, idempotency_key: None, ..asked.request.clone() };
+            heads = self.edit(stage, &request, &object, Some(&base), &edit)?.heads;
+        }
+        let request = WriteRequest { note, ..asked.request.clone() };
+        let operation = self.log_rebirth(stage, &request, log, (&old, None, Vec::new()), proof)?;
+        Ok(super::local::done(operation, Some(object), heads))
+    }
+}
