@@ -20,7 +20,7 @@ use syncd_engine::store::seal::SealKey;
 use syncd_engine::store::tables::Table;
 use syncd_engine::workspace::{CardView, Remains, Resolve};
 use syncd_engine::{Edit, Engine, Intent, WriteError, WriteRequest, Written};
-use syncd_schema::{Actor, Digest, Role, UnixMicros};
+use syncd_schema::{Actor, Digest, ObjectState, Role, UnixMicros};
 
 const SECRET: &str = "correct horse battery staple";
 
@@ -212,6 +212,9 @@ fn late_work_waits_on_a_card_and_is_answered() {
         team.meet(70);
         team.forgot(SECRET);
         assert_eq!(value(&mut team.bob.0, "n1"), json!({"k": 0}), "it is not in the object");
+        let view = team.bob.0.get(&"n1".parse().unwrap()).unwrap().unwrap();
+        assert_eq!((view.state, view.conflicts.len()), (ObjectState::Conflicted, 1));
+        assert_eq!(view.conflicts[0].values.len(), 2);
         let card = open(&mut team.eve.0).remove(0);
         assert_eq!(card.summary.kind, "late_work");
         let said: Vec<&Value> = card.values.iter().map(|side| &side.said.value["set"]).collect();

@@ -5,12 +5,14 @@
 
 use super::asked::Offer;
 use super::intent::{Intent, WriteError, WriteRequest, Written};
+use super::read::Competing;
 use super::resolve::{Answering, ResolveError};
 use super::stage::Stage;
 use super::{Engine, ObjectKey};
 use crate::conflict::{self, Alternative, Choice};
 use crate::document::Edit;
 use crate::store::StoreError;
+use syncd_schema::ObjectId;
 use syncd_schema::entry::Subject;
 
 /// Late entries that a card shows: the oldest of each log come first.
@@ -36,6 +38,21 @@ impl Engine {
             offers.push(Offer { alternative, operations, author: Some((device, record.entry)) });
         }
         Ok(offers)
+    }
+
+    /// Late work as it is shown with its object.
+    pub(super) fn late_competing(&mut self, object: &ObjectId) -> Result<Vec<Competing>, StoreError> {
+        let about = self.rebirths.iter().filter(|(key, _)| key.0 == *object);
+        let cards: Vec<_> = about
+            .filter(|(key, _)| !self.late_work(key).is_empty())
+            .map(|(key, row)| self.late_card(key, row))
+            .collect();
+        let mut competing = Vec::new();
+        for card in cards {
+            let Some(row) = self.card_row(None, &card)? else { continue };
+            competing.extend(self.competing_at(&card, &row)?);
+        }
+        Ok(competing)
     }
 
     /// Drops late work, and writes first what is wanted of it.

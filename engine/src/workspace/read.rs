@@ -198,6 +198,7 @@ impl Engine {
         for life in lives.iter().filter(|life| !life.is_tombstoned()) {
             conflicts.extend(self.competing(life)?);
         }
+        conflicts.extend(self.late_competing(object)?);
         let state = self.state_of(&lives);
         Ok(Some(ObjectView {
             object: object.clone(),
@@ -210,20 +211,22 @@ impl Engine {
     }
 
     /// An object of which entries wait and nothing was admitted yet.
-    fn unborn(&self, object: &ObjectId) -> Result<Option<ObjectView>, StoreError> {
+    fn unborn(&mut self, object: &ObjectId) -> Result<Option<ObjectView>, StoreError> {
         let Some(((no, seq), row)) = self.pending.of_object(object).next() else { return Ok(None) };
         let state = match row.asks {
+            _ if row.late => ObjectState::Conflicted,
             Some(_) => ObjectState::Held,
             None => strategy::waiting_state(self.pending.of_object(object).map(|(_, row)| row)),
         };
         let subject = self.record_at(*no, *seq)?.and_then(|record| record.entry.subject);
+        let conflicts = self.late_competing(object)?;
         Ok(subject.map(|subject| ObjectView {
             object: object.clone(),
             collection: subject.collection,
             value: serde_json::Value::Null,
             state,
             heads: Vec::new(),
-            conflicts: Vec::new(),
+            conflicts,
         }))
     }
 
@@ -278,7 +281,7 @@ impl Engine {
             ObjectState::Tombstoned
         } else if self.pending.of_object(&first.object).any(|(_, row)| row.apart) {
             ObjectState::Held
-        } else if !first.cards.is_empty() {
+        } else if !first.cards.is_empty() || self.pending.of_object(&first.object).any(|(_, row)| row.late) {
             ObjectState::Conflicted
         } else if self.pending.of_object(&first.object).any(|(_, row)| row.asks.is_some()) {
             ObjectState::Held
