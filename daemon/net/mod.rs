@@ -32,6 +32,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Events a slow listener may fall behind.
 const EVENTS_KEPT: usize = 1_024;
+/// How often it is looked whether cards are open for too long.
+const EXPIRY_EVERY: Duration = Duration::from_secs(60);
 /// How long what others erased is collected before the store's file is written anew.
 const ERASURE_DELAY: Duration = Duration::from_secs(2);
 
@@ -244,6 +246,21 @@ async fn erase(node: Weak<Node>, mut erased: watch::Receiver<u64>) {
     }
 }
 
+/// Answers cards whose time is over, now and every while.
+async fn expire(node: Weak<Node>) {
+    let mut ticks = tokio::time::interval(EXPIRY_EVERY);
+    loop {
+        ticks.tick().await;
+        let Some(node) = node.upgrade() else { return };
+        match on_disk(|| node.shared.with(|engine| engine.expire_cards(os::now()))) {
+            Ok(events) => node.shared.tell(&events),
+            Err(error) => {
+                tracing::warn!(%error, "cards could not be answered after their time; tried again later")
+            }
+        }
+    }
+}
+
 impl Node {
     /// Opens the socket and begins to accept and to dial. Needs a multi-threaded runtime.
     ///
@@ -281,6 +298,7 @@ impl Node {
             }
         }));
         tokio::spawn(link::accept(Arc::clone(&node)).in_current_span());
+        tokio::spawn(expire(Arc::downgrade(&node)).in_current_span());
         tokio::spawn(erase(Arc::downgrade(&node), node.erased.subscribe()).in_current_span());
         if config.dial {
             tokio::spawn(dial::dial(Arc::clone(&node)).in_current_span());

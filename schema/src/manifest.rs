@@ -150,6 +150,14 @@ pub struct Invariant {
     pub cedar: Option<String>,
 }
 
+/// How cards about objects of a collection are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CardRules {
+    /// After how many hours a card that nobody answered is answered by the program: 1 to 87,600, ten years.
+    pub expire_after_hours: u32,
+}
+
 /// The manifest of one collection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -192,6 +200,9 @@ pub struct Manifest {
     /// Whose changes count where the strategy is `signed_authority_required`: roles, by default owner and admin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority: Option<Vec<Role>>,
+    /// What becomes of cards; by default they wait until somebody answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cards: Option<CardRules>,
     /// What this version does not know.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,
@@ -251,6 +262,7 @@ impl Manifest {
             invariants: Vec::new(),
             dangerous_fields: Vec::new(),
             authority: None,
+            cards: None,
             other: BTreeMap::new(),
         }
     }

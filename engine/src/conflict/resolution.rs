@@ -35,10 +35,12 @@ pub enum Choice {
     Fork,
     /// A held change is not wanted: it is let in together with what takes it back.
     Decline,
+    /// Nobody chose, and the program did.
+    Expire,
 }
 
 impl Choice {
-    /// All of them.
+    /// What anybody may choose.
     pub const ALL: [Self; 5] = [Self::Merge, Self::Fork, Self::Local, Self::Remote, Self::Decline];
 
     /// The word used in commands and records.
@@ -50,6 +52,7 @@ impl Choice {
             Self::Remote => "keep_remote",
             Self::Fork => "fork",
             Self::Decline => "decline",
+            Self::Expire => "expire",
         }
     }
 }
@@ -58,7 +61,7 @@ impl FromStr for Choice {
     type Err = NotAChoice;
 
     fn from_str(word: &str) -> Result<Self, NotAChoice> {
-        Self::ALL.into_iter().find(|choice| choice.word() == word).ok_or(NotAChoice)
+        Self::ALL.into_iter().chain([Self::Expire]).find(|choice| choice.word() == word).ok_or(NotAChoice)
     }
 }
 

@@ -8,13 +8,13 @@ use super::{Engine, ObjectKey};
 use crate::conflict::{self, Alternative, Choice, Conflict};
 use crate::document;
 use crate::store::StoreError;
-use crate::store::rows::{self, AboutRow, CardRow, ObjectRow};
+use crate::store::rows::{self, AboutRow, CardEnd, CardRow, ObjectRow};
 use crate::store::tables::Table;
 use automerge::{Automerge, ChangeHash};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use syncd_schema::{Actor, Collection, DeviceId, Digest, Entry, ObjectId, OperationId};
+use syncd_schema::{Actor, Collection, DeviceId, Digest, Entry, ObjectId, OperationId, UnixMicros};
 
 /// A card in a list.
 #[derive(Clone, Debug, Serialize)]
@@ -29,7 +29,7 @@ pub struct CardSummary {
     pub path: String,
     /// What kind of question it is.
     pub kind: &'static str,
-    /// `open`, `resolved` or `superseded`.
+    /// `open`, `resolved`, `expired` or `superseded`.
     pub status: &'static str,
     /// When it was opened here.
     pub at: String,
@@ -93,6 +93,9 @@ pub struct CardView {
     pub may_decide: &'static str,
     /// How often the same has been decided already.
     pub generation: u32,
+    /// When this device answers it, if nobody has by then and the collection's manifest wants that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
     /// How it was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolution: Option<ResolutionView>,
@@ -183,6 +186,7 @@ impl Engine {
                 "a person or an agent"
             },
             generation: row.generation,
+            expires_at: self.expires(&row).map(UnixMicros::rfc3339),
             resolution: decided.map(|by| ResolutionView {
                 operation: by.operation,
                 option: by.choice.clone(),
@@ -439,7 +443,7 @@ impl Engine {
             (_, Choice::Remote) => format!("The other side takes its place at {at}, on every device; what is shown here stays in its history.{pick}"),
             (_, Choice::Merge) => format!("The value given with --value, or that of the operation given with --pick, is written at {at} on every device."),
             (_, Choice::Fork) => format!("What is shown here stays; a second object is made on every device with the other side.{pick}"),
-            (_, Choice::Decline) => String::new(),
+            (_, Choice::Decline | Choice::Expire) => String::new(),
         }
         };
         let fits = |choice: &Choice| match (&row.about, choice) {
@@ -516,6 +520,11 @@ pub(super) fn summary(card: Digest, row: &CardRow) -> CardSummary {
         kind: CardKind::of_row(row).word(),
         status: match &row.end {
             None => "open",
+            Some(CardEnd { by: Some(by), successors, .. })
+                if by.choice == Choice::Expire.word() && successors.is_empty() =>
+            {
+                "expired"
+            }
             Some(end) if end.successors.is_empty() => "resolved",
             Some(_) => "superseded",
         },

@@ -14,6 +14,7 @@ mod cards;
 mod contradictions;
 mod end;
 mod erase;
+mod expiry;
 mod govern;
 mod history;
 mod identity;
@@ -180,6 +181,8 @@ pub struct Engine {
     rebirths: BTreeMap<ObjectKey, RebirthRow>,
     /// Whether the store's file may hold what was erased.
     erases: bool,
+    /// Cards whose time is over and which the program could not answer: not tried again before it is restarted.
+    not_expiring: HashSet<Digest>,
     in_flight: InFlight,
     decisions_stored: HashSet<Digest>,
     /// How far of other logs this device's own has said since it was opened.

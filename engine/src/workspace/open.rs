@@ -240,6 +240,7 @@ impl Engine {
             pending: Waiting::default(),
             rebirths: BTreeMap::new(),
             erases: false,
+            not_expiring: HashSet::new(),
             in_flight: BTreeMap::new(),
             decisions_stored: HashSet::new(),
             said_seen: BTreeMap::new(),

@@ -180,6 +180,7 @@ impl Engine {
         let (card, choice) = (asked.resolve.card, asked.resolve.choice);
         let value: Option<Value> = match choice {
             Choice::Remote => None,
+            Choice::Expire => return Err(ResolveError::NoOption(choice).into()),
             Choice::Merge => Some(asked.resolve.value.clone().ok_or(ResolveError::NoValue)?),
             Choice::Local | Choice::Decline | Choice::Fork => {
                 let before = conflict_deps(held, change);

@@ -24,7 +24,8 @@ use std::sync::Arc;
 use syncd_policy::{Action, Base, Redeemed};
 use syncd_schema::entry::{Subject, Tombstone};
 use syncd_schema::{
-    Collection, Digest, Entry, EntryKind, Incarnation, ObjectId, OperationId, OperationType, cbor, limits,
+    ActorKind, Collection, Digest, Entry, EntryKind, Incarnation, ObjectId, OperationId, OperationType, cbor,
+    limits,
 };
 
 /// An answer to a card.
@@ -127,6 +128,11 @@ impl Answering<'_> {
                 (None, Some(_)) => self.side(false).cloned().map(Answer::Keep),
                 _ => Err(ResolveError::NoValue),
             },
+            Choice::Expire => {
+                let newest =
+                    super::expiry::newest(&self.offers).ok_or(ResolveError::NoOption(Choice::Expire))?;
+                Ok(Answer::Keep(newest.alternative.clone()))
+            }
             Choice::Decline => Err(ResolveError::NoOption(Choice::Decline)),
         }
     }
@@ -152,6 +158,11 @@ impl Engine {
                 return Err(ResolveError::Superseded { card: resolve.card, next: *next }.into());
             }
             return already(resolve, &row);
+        }
+        // What nobody chose is chosen by the program alone, and when it is time.
+        let may_expire = request.actor.kind == ActorKind::System && self.expires(&row).is_some();
+        if resolve.choice == Choice::Expire && !may_expire {
+            return Err(ResolveError::NoOption(Choice::Expire).into());
         }
         let offers = self.offers(&row)?;
         let answering = Answering { request, resolve, row, offers };
@@ -301,7 +312,7 @@ impl Engine {
         let object = self.object_row(&key)?.ok_or_else(|| WriteError::NotFound(key.0.clone()))?;
         let (goes, value) = match (asked.resolve.choice, &asked.resolve.value) {
             (Choice::Remote | Choice::Fork, _) => (true, None),
-            (Choice::Local, _) => (false, None),
+            (Choice::Local | Choice::Expire, _) => (false, None),
             (Choice::Merge, Some(value)) => (false, Some(value.clone())),
             (Choice::Merge, None) => match asked.resolve.pick {
                 Some(_) => (!asked.side(true)?.is_shown, None),
@@ -364,7 +375,7 @@ impl Engine {
                 Some(_) => asked.side(false)?,
                 None => asked.shown()?,
             },
-            choice @ Choice::Decline => return Err(ResolveError::NoOption(choice).into()),
+            choice @ (Choice::Decline | Choice::Expire) => return Err(ResolveError::NoOption(choice).into()),
         };
         let (kept, others) =
             (Incarnation(kept.change.0), asked.offers.iter().map(|offer| &offer.alternative));

@@ -56,7 +56,9 @@ impl Engine {
             (Choice::Local | Choice::Fork, _) => Some(asked.shown()?.value.clone()),
             (Choice::Remote, _) | (Choice::Merge, Some(_)) => Some(asked.side(false)?.value.clone()),
             (Choice::Merge, None) => asked.resolve.value.clone(),
-            (choice @ Choice::Decline, _) => return Err(ResolveError::NoOption(choice).into()),
+            (choice @ (Choice::Decline | Choice::Expire), _) => {
+                return Err(ResolveError::NoOption(choice).into());
+            }
         };
         let forked = match asked.resolve.choice {
             Choice::Fork => {

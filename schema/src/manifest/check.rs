@@ -37,6 +37,9 @@ impl Manifest {
                 return invalid(&format!("invariant {:?}", one.name), "another invariant has this name");
             }
         }
+        if self.cards.is_some_and(|cards| !(1..=87_600).contains(&cards.expire_after_hours)) {
+            return invalid("cards", "expireAfterHours is 1 to 87600");
+        }
         self.authority.as_deref().map_or(Ok(()), authority)
     }
 }
@@ -115,7 +118,8 @@ mod tests {
             "schema": {"type": "object"}, "fields": {"/a/*": "max", "/b~1c": "union"}, "unique": [["/path", "/a/*"]],
             "references": [{"path": "/parents/*", "collection": "docs"}],
             "invariants": [{"name": "budget", "schema": {}}, {"name": "i-2", "cedar": "true"}],
-            "dangerousFields": ["/automation"], "authority": ["owner", "agent"], "later": 1,
+            "dangerousFields": ["/automation"], "authority": ["owner", "agent"],
+            "cards": {"expireAfterHours": 168}, "later": 1,
         });
         let manifest = Manifest::from_json(text.to_string().as_bytes()).expect("a manifest");
         assert_eq!(serde_json::to_value(&manifest).unwrap(), text);
@@ -141,6 +145,8 @@ mod tests {
             (json!({"authority": ["owner", "owner"]}), "authority"),
             (json!({"schemaVersion": "1".repeat(65)}), "schemaVersion"),
             (json!({"mergeStrategy": "guess"}), "cannot be read"),
+            (json!({"cards": {"expireAfterHours": 0}}), "1 to 87600"),
+            (json!({"cards": {}}), "cannot be read"),
         ] {
             let message = wrong(members);
             assert!(message.contains(says), "{message}");

@@ -19,6 +19,8 @@ impl Manifest {
             |manifest: &Self| manifest.authority.as_ref().map(|roles| roles.iter().copied().collect());
         let (roles, roles_before): (Option<BTreeSet<_>>, Option<BTreeSet<_>>) =
             (authority(self), authority(before));
+        let patience = |manifest: &Self| manifest.cards.map_or(u32::MAX, |cards| cards.expire_after_hours);
+        let sooner = patience(self) < patience(before);
         let default = || BTreeSet::from([crate::Role::Owner, crate::Role::Admin]);
         let more = !roles.unwrap_or_else(default).is_subset(&roles_before.unwrap_or_else(default));
         [
@@ -34,6 +36,7 @@ impl Manifest {
             lost(left, "a less strict merge strategy"),
             lost(more && before.merge_strategy == MergeStrategy::SignedAuthorityRequired, "more authorities"),
             lost(!before.dangerous_fields.iter().all(guarded), "a dangerous field is no longer one"),
+            lost(sooner, "cards that nobody answered are answered by the program, or sooner than before"),
             lost(
                 !before.invariants.iter().all(|invariant| self.invariants.contains(invariant)),
                 "an invariant is gone or says something else",
@@ -103,6 +106,7 @@ mod tests {
                 "authorities",
             ),
             (json!({"dangerousFields": ["/a"]}), json!({"dangerousFields": ["/a/b"]}), "dangerous"),
+            (json!({}), json!({"cards": {"expireAfterHours": 24}}), "answered by the program"),
             (
                 json!({"invariants": [{"name": "i", "cedar": "true"}]}),
                 json!({"invariants": [{"name": "i", "cedar": "1 == 1"}]}),
@@ -119,6 +123,7 @@ mod tests {
                 json!({"policyClass": "critical", "encryptionScope": "profile", "onConflict": "hold"}),
             ),
             (json!({"mergeStrategy": "quarantine"}), json!({})),
+            (json!({"cards": {"expireAfterHours": 24}}), json!({"cards": {"expireAfterHours": 25}})),
             (json!({"dangerousFields": ["/a/b"]}), json!({"dangerousFields": ["/a", "/c"]})),
             (json!({"schema": {"type": "object"}}), json!({"fields": {"/n": "max"}})),
         ] {
