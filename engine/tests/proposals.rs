@@ -69,6 +69,36 @@ fn alike(ada: &mut Engine, bob: &mut Engine) {
 }
 
 #[test]
+fn an_agent_only_proposes_on_a_stale_base_to_a_dangerous_field_and_in_a_high_class() {
+    let cases: [(Value, Value, bool); 5] = [
+        (json!({}), json!({"n": 2}), false),
+        (json!({"dangerousFields": ["/run"]}), json!({"n": 2}), false),
+        (json!({"dangerousFields": ["/run"]}), json!({"run": {"cmd": "x"}}), true),
+        (json!({"policyClass": "high"}), json!({"n": 2}), true),
+        (json!({"policyClass": "critical"}), json!({"n": 2}), true),
+    ];
+    for (members, patch, asks) in cases {
+        let (mut ada, mut bob) = apart(json!({"n": 1}));
+        let mut manifest = json!({"collection": "notes"});
+        manifest.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let bytes = manifest.to_string().into_bytes();
+        write(&mut ada, Intent::Govern(EntryKind::MANIFEST, bytes), at(3)).expect("governed");
+        sync(&mut bob, &mut ada, at(4));
+        let base = view(&mut bob).heads;
+        let written = agent_edit(&mut bob, Some(base), patch.clone(), 10);
+        assert_eq!(written.card.is_some(), asks, "{members} {patch}");
+        alike(&mut ada, &mut bob);
+        assert_eq!(view(&mut ada).value == json!({"n": 1}), asks, "{members} {patch}");
+    }
+    let (mut ada, mut bob) = apart(json!({"n": 1}));
+    let old = view(&mut bob).heads;
+    merge_patch(&mut bob, "n1", json!({"n": 5}), at(3));
+    assert!(agent_edit(&mut bob, Some(old), json!({"n": 2}), 10).card.is_some());
+    alike(&mut ada, &mut bob);
+    assert_eq!(view(&mut ada).value, json!({"n": 5}), "a card, and no overwrite");
+}
+
+#[test]
 fn an_agent_that_does_not_know_what_is_there_proposes_and_a_person_decides() {
     for (choice, n) in [(Choice::Remote, 2), (Choice::Decline, 1), (Choice::Local, 1), (Choice::Fork, 1)] {
         for here in [true, false] {

@@ -57,7 +57,8 @@ fn what_each_role_may_do_under_the_default_bundle() {
 fn an_agents_edit_without_a_good_base_is_a_proposal() {
     let ask = Ask { actor: "agent:bot".parse().expect("an actor"), ..Ask::default() };
     for (base, class, expected) in [
-        (Base::Named, PolicyClass::High, "aa."),
+        (Base::Named, PolicyClass::Medium, "aa."),
+        (Base::Named, PolicyClass::High, "rr."),
         (Base::Stale, PolicyClass::Low, "ar."),
         (Base::Missing, PolicyClass::Low, "ar."),
         (Base::NotNeeded, PolicyClass::Low, "ar."),

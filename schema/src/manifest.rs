@@ -63,9 +63,9 @@ pub enum PolicyClass {
     /// Ordinary work.
     #[default]
     Medium,
-    /// Changes that conflict are held.
+    /// Changes that conflict are held; under the default policy agents may only propose, and people answer cards.
     High,
-    /// As high, and agents may only propose.
+    /// As high, for policies that tell the two apart.
     Critical,
 }
 
