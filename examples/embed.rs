@@ -74,6 +74,7 @@ fn config(folder: &Path, name: &str, identity: Identity) -> Config {
         store_key: Zeroizing::new(ports::random(&mut SystemEntropy)),
         identity,
         entropy: Box::new(SystemEntropy),
+        policy: None,
     }
 }
 

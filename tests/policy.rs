@@ -181,3 +181,73 @@ fn past_decisions_are_made_again() {
         ada.run(&["policy", "test", "n1"]).fails(2, "usage");
     });
 }
+
+/// It holds in every workspace of the device at once, whoever serves them, and for no other device.
+#[test]
+fn a_device_has_a_policy_of_its_own() {
+    both_ways(|ada| {
+        let text = format!(
+            "{OPEN}@id(\"kiosk\") @because(\"This is a kiosk.\")\n\
+            forbid(principal, action == Action::\"delete\", resource);\n"
+        );
+        let own = file(ada, "own.cedar", &text);
+        assert_eq!(ada.run(&["policy", "check", "--device", &own]).ok()["warnings"], json!([]));
+        let set = ada.run(&["policy", "set", "--device", &own]).ok();
+        assert_eq!((&set["layer"], set["file"].as_str().is_some()), (&json!("device"), true));
+        let shown = ada.run(&["policy", "show"]).ok();
+        let layer = &shown["layers"].as_array().unwrap()[2];
+        assert_eq!(
+            (&layer["layer"], &layer["digest"], &layer["text"]),
+            (&json!("device"), &set["digest"], &json!(text))
+        );
+        ada.run(&["put", "notes", "--id", "n1", "{}"]).ok();
+        let refused = ada.run(&["delete", "n1"]).fails(3, "refused");
+        assert!(refused["message"].as_str().unwrap().contains("kiosk"), "{refused}");
+        let hint = refused["hint"].as_str().unwrap();
+        let operation = hint.split('`').nth(1).unwrap().strip_prefix("explain ").unwrap().to_owned();
+        let because = ada.run(&["explain", &operation]).ok();
+        assert!(because.to_string().contains("device.kiosk"), "{because}");
+        assert_eq!(
+            ada.run(&["policy", "test", &operation]).ok()["then"]["policies"],
+            json!(["device.kiosk"])
+        );
+
+        let wrong = file(
+            ada,
+            "wrong.cedar",
+            "permit(principal, action, resource);\nforbid(principal action, resource);",
+        );
+        let error = ada.run(&["policy", "set", "--device", &wrong]).fails(1, "invalid_policy");
+        assert!(error["message"].as_str().unwrap().contains("line 2"), "{error}");
+        ada.run(&["delete", "n1"]).fails(3, "refused");
+        ada.run(&["--actor", "agent:bot", "policy", "set", "--device", "--none"]).fails(3, "refused");
+        ada.run(&["policy", "set", "--device", &own, "--add"]).fails(2, "usage");
+        ada.run(&["policy", "set", "--none"]).fails(2, "usage");
+        ada.run(&["policy", "set"]).fails(2, "usage");
+
+        assert_eq!(ada.run(&["policy", "set", "--device", "--none"]).ok()["digest"], Value::Null);
+        assert!(!ada.root().join("policy.cedar").exists());
+        ada.run(&["delete", "n1"]).ok();
+        assert_eq!(ada.run(&["policy", "test", &operation]).ok()["same"], true, "with the text of then");
+    });
+}
+
+/// A file that somebody has written wrongly by hand stops everything that would work under it, and says where.
+#[test]
+fn a_policy_of_the_device_with_a_mistake_opens_nothing() {
+    let ada = Device::new();
+    ada.run(&["init"]).ok();
+    let path = ada.root().join("policy.cedar");
+    std::fs::write(&path, "permit(principal, action, resource)\n\nforbid").unwrap();
+    let error = ada.run(&["put", "notes", "{}"]).fails(1, "invalid_policy");
+    let (message, hint) = (error["message"].as_str().unwrap(), error["hint"].as_str().unwrap());
+    assert!(message.contains("line 3") && hint.contains("policy set --device --none"), "{error}");
+    ada.run(&["up"]).fails(1, "invalid_policy");
+    std::fs::write(&path, "forbid(principal, action, resource);").unwrap();
+    let warned = ada.run(&["policy", "check", "--device", path.to_str().unwrap()]).ok();
+    assert!(warned["warnings"].to_string().contains("writes nothing"), "{warned}");
+    ada.run(&["put", "notes", "{}"]).fails(3, "refused");
+    ada.run(&["status"]).ok();
+    ada.run(&["policy", "set", "--device", "--none"]).ok();
+    ada.run(&["put", "notes", "{}"]).ok();
+}

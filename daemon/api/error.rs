@@ -259,6 +259,12 @@ impl From<OpenError> for ApiError {
             OpenError::Empty => Self::damaged("the store is empty, and a workspace was in it"),
             OpenError::Exists(_) => Self::failed("store", message, "see `status`"),
             OpenError::Policies(_) => Self::internal(message),
+            OpenError::OwnPolicy(_) => Self::failed(
+                "invalid_policy",
+                message,
+                "correct policy.cedar in the root directory until `policy check --device` accepts it, or take it \
+                 away with `policy set --device --none`",
+            ),
         }
     }
 }
@@ -278,6 +284,11 @@ impl From<RootError> for ApiError {
             RootError::Damaged { .. } => {
                 Self::failed("root_damaged", message, "restore the file from a backup")
             }
+            RootError::Exposed(_) => Self::failed(
+                "root_exposed",
+                message,
+                "read what it says, then take that right from others with `chmod go-w`",
+            ),
             RootError::Foreign(_) => {
                 Self::failed("root_foreign", message, "remove it, or choose a --root with a shorter path")
             }

@@ -23,7 +23,7 @@ pub use rebirth::RebirthIn;
 pub(crate) use cards::waits;
 pub(crate) use error::chain;
 pub(crate) use import::failure;
-pub(crate) use policy::tested;
+pub(crate) use policy::{may_set_own, tested};
 pub(crate) use read::verdict;
 
 use crate::net::{NetError, Node};
@@ -153,6 +153,11 @@ pub enum Request {
         #[serde(default)]
         add: bool,
     },
+    /// The policy of this device alone, from now on; its file was written already.
+    PolicyOwn {
+        /// Cedar text; none takes it away.
+        text: Option<String>,
+    },
     /// A past decision, made again.
     PolicyTest {
         /// What it was about.
@@ -221,6 +226,7 @@ impl Request {
                 | Self::Import { .. }
                 | Self::Checkpoint
                 | Self::PolicySet { .. }
+                | Self::PolicyOwn { .. }
                 | Self::SchemaSet { .. }
                 | Self::Invite { .. }
                 | Self::Confirm { .. }
@@ -249,6 +255,7 @@ impl Request {
             Self::Explain { .. } => "explain",
             Self::PolicyShow => "policy_show",
             Self::PolicySet { .. } => "policy_set",
+            Self::PolicyOwn { .. } => "policy_own",
             Self::PolicyTest { .. } => "policy_test",
             Self::SchemaList => "schema_list",
             Self::SchemaShow { .. } => "schema_show",
@@ -373,6 +380,7 @@ fn at_once(workspace: &Workspace, call: Call, progress: &Progress) -> Reply {
         Request::Explain { subject } => read::explain(workspace, &subject),
         Request::PolicyShow => policy::show(workspace),
         Request::PolicySet { text, add } => policy::set(workspace, who, text, add),
+        Request::PolicyOwn { text } => policy::set_own(workspace, &who, text),
         Request::PolicyTest { operation } => policy::test(workspace, operation),
         Request::SchemaList => schema::list(workspace),
         Request::SchemaShow { collection } => schema::show(workspace, &collection),

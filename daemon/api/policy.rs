@@ -4,9 +4,9 @@ use super::write::{self, Who};
 use super::{ApiError, Reply, Workspace, chain, exit, json};
 use serde_json::{Value, json as object};
 use syncd_engine::Intent;
-use syncd_engine::workspace::ReplayError;
+use syncd_engine::workspace::{OwnPolicyError, ReplayError};
 use syncd_policy::{Decision, FLOOR, Layer};
-use syncd_schema::{Digest, OperationId, domain};
+use syncd_schema::{Actor, ActorKind, Digest, OperationId, domain};
 
 /// Puts a bundle in force, in the place of all that are or beside them.
 pub(super) fn set(workspace: &Workspace, who: Who, text: String, beside: bool) -> Reply {
@@ -20,6 +20,31 @@ pub(super) fn set(workspace: &Workspace, who: Who, text: String, beside: bool) -
         "version": version,
         "repeated": written.repeated,
     }))
+}
+
+/// Puts another policy of this device in force, or none. Its file is the command's to write: a daemon serves one
+/// workspace, and the policy is for all of them.
+pub(super) fn set_own(workspace: &Workspace, who: &Who, text: Option<String>) -> Reply {
+    may_set_own(&who.actor)?;
+    let digest = text.as_ref().map(|text| domain::sha256(text.as_bytes()));
+    workspace.shared.with(|engine| engine.set_own_policy(text)).map_err(|error| match error {
+        OwnPolicyError::Text(error) => ApiError::failed(
+            "invalid_policy",
+            chain(&error),
+            "correct it until `policy check --device` accepts it",
+        ),
+        OwnPolicyError::Store(error) => error.into(),
+    })?;
+    Ok(object!({ "digest": digest }))
+}
+
+/// Whether somebody may change what a device forbids itself: an agent that could would have no limits.
+pub(crate) fn may_set_own(actor: &Actor) -> Result<(), ApiError> {
+    if actor.kind == ActorKind::User {
+        return Ok(());
+    }
+    let message = format!("{actor} may not change this device's own policy: only its user may");
+    Err(ApiError::failed("refused", message, "have a person set it").with_exit(exit::REFUSED))
 }
 
 /// Decides again what was decided about an operation.
@@ -76,12 +101,13 @@ fn of_replay(error: ReplayError) -> ApiError {
 
 /// The policies in force, by layer.
 pub(super) fn show(workspace: &Workspace) -> Reply {
-    let (version, bundles) = workspace.shared.with(|engine| {
+    let (version, bundles, own) = workspace.shared.with(|engine| {
         let governance = engine.governance();
-        (governance.policy_digest(), governance.bundles.clone())
+        (governance.policy_digest(), governance.bundles.clone(), engine.own_policy().map(str::to_owned))
     });
     let mut layers = vec![layer(Layer::Floor, domain::sha256(FLOOR.as_bytes()), FLOOR)];
     layers.extend(bundles.iter().map(|(digest, text)| layer(Layer::Workspace, *digest, text)));
+    layers.extend(own.iter().map(|text| layer(Layer::Device, domain::sha256(text.as_bytes()), text)));
     Ok(object!({ "version": version, "layers": layers }))
 }
 

@@ -313,14 +313,24 @@ pub(super) enum Policy {
     Check {
         /// The file; `-` is standard input
         file: PathBuf,
+        /// Check it as the policy of this device alone
+        #[arg(long)]
+        device: bool,
     },
     /// Make a policy file the one in force, in the place of all others
     Set {
         /// The file; `-` is standard input
-        file: PathBuf,
+        #[arg(required_unless_present = "none")]
+        file: Option<PathBuf>,
         /// Leave those in force, and add this one: what any of them forbids stays forbidden
-        #[arg(long)]
+        #[arg(long, conflicts_with = "device")]
         add: bool,
+        /// Make it the policy of this device alone: it narrows what is written here, in every workspace
+        #[arg(long)]
+        device: bool,
+        /// Take this device's own policy away
+        #[arg(long, requires = "device", conflicts_with = "file")]
+        none: bool,
         #[command(flatten)]
         key: Key,
     },

@@ -18,7 +18,10 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<u8, ApiEr
         Command::Invite(args) => invite::run(context, &args).await,
         Command::Join { ticket, name } => join::run(context, &ticket, name.as_deref()).await,
         Command::Import { paths } => import::run(context, &paths).await,
-        Command::Policy(Policy::Check { file }) => policy::check(context, &file),
+        Command::Policy(Policy::Check { file, device }) => policy::check(context, &file, device),
+        Command::Policy(Policy::Set { file, device: true, .. }) => {
+            policy::set_own(context, file.as_deref()).await
+        }
         Command::Policy(Policy::Test { id }) => policy::test(context, id).await,
         Command::Evidence(Evidence::Verify) => verify(context).await,
         Command::Sync { peer } => {
@@ -53,7 +56,7 @@ async fn plain(context: &Context, command: Command) -> Result<u8, ApiError> {
         Command::Ops { status } => (Request::Ops { status }, None, print::operations),
         Command::Op { id } => (Request::Op { operation: id }, None, print::operation),
         Command::Explain { id } => (Request::Explain { subject: id }, None, print::explanation),
-        Command::Policy(Policy::Set { file, add, key }) => {
+        Command::Policy(Policy::Set { file: Some(file), add, key, .. }) => {
             let text = read_text(&file)?;
             (Request::PolicySet { text, add }, key.idempotency_key, policy::put_in_force)
         }

@@ -1,13 +1,15 @@
-//! `policy check`: whether a file would be accepted as a bundle, without any workspace. `policy test`: a past decision,
-//! made again. And how both and `policy set` are told to people.
+//! `policy check`: whether a file would be accepted, without any workspace. `policy set --device`: what this device
+//! forbids itself. `policy test`: a past decision, made again. And how these and `policy set` are told to people.
 
 use super::output::shown;
 use super::{Context, commands, print, progress};
 use crate::api::{self, ApiError, Request, exit};
+use crate::socket::Client;
 use serde_json::{Value, json};
 use std::path::Path;
 use syncd_policy::{Finding, PolicyError};
-use syncd_schema::OperationId;
+use syncd_schema::{OperationId, domain};
+use tokio::task::block_in_place;
 
 /// Decides again, and says by its exit code whether it came out the same.
 pub(super) async fn test(context: &Context, operation: OperationId) -> Result<u8, ApiError> {
@@ -48,10 +50,48 @@ pub(super) fn put_in_force(answer: &Value) -> String {
     )
 }
 
+/// Makes a file the policy of this device alone, or takes that away: for every workspace, and at once where a daemon runs.
+pub(super) async fn set_own(context: &Context, file: Option<&Path>) -> Result<u8, ApiError> {
+    api::may_set_own(&context.actor)?;
+    let text = file.map(commands::read_text).transpose()?;
+    if let (Some(text), Some(file)) = (&text, file) {
+        syncd_policy::check_own(text).map_err(|error| invalid(file, &error))?;
+    }
+    block_in_place(|| context.root.set_own_policy(text.as_deref()))?;
+    let call = context.call(Request::PolicyOwn { text: text.clone() });
+    for workspace in context.root.aliases()?.ids() {
+        if let Some(mut daemon) = Client::connect(&context.root, &context.root.socket(&workspace)).await? {
+            let told = daemon.ask(&call, &progress::none()).await;
+            told.map_err(|error| {
+                let hint = "the file is written; restart the daemon, which reads it when it starts";
+                ApiError::failed("daemon_gone", api::chain(&error), hint)
+            })??;
+        }
+    }
+    let digest = text.as_ref().map(|text| domain::sha256(text.as_bytes()));
+    let answer = json!({ "layer": "device", "digest": digest, "file": context.root.policy_file() });
+    context.output.answer(&answer, own_set);
+    Ok(0)
+}
+
+fn own_set(answer: &Value) -> String {
+    match answer.get("digest") {
+        Some(Value::String(_)) => {
+            format!(
+                "policy of this device {}  {}",
+                print::short(answer, "digest"),
+                print::text(answer, "file")
+            )
+        }
+        _ => "this device has no policy of its own".to_owned(),
+    }
+}
+
 /// Checks a file and prints everything that is wrong with it.
-pub(super) fn check(context: &Context, file: &Path) -> Result<u8, ApiError> {
+pub(super) fn check(context: &Context, file: &Path, device: bool) -> Result<u8, ApiError> {
     let text = commands::read_text(file)?;
-    match syncd_policy::check(&text) {
+    let report = if device { syncd_policy::check_own(&text) } else { syncd_policy::check(&text) };
+    match report {
         Ok(report) => {
             let warnings: Vec<Value> = report.warnings.iter().map(finding).collect();
             let policies = api::listed(&report);
@@ -60,15 +100,13 @@ pub(super) fn check(context: &Context, file: &Path) -> Result<u8, ApiError> {
             Ok(0)
         }
         Err(error) => {
-            let message = api::chain(&error);
             let errors: Vec<Value> = match &error {
                 PolicyError::Syntax(findings) | PolicyError::Invalid(findings) => {
                     findings.iter().map(finding).collect()
                 }
                 other => vec![json!({ "message": other.to_string() })],
             };
-            let hint = "correct the places named, and check again";
-            let error = ApiError::failed("invalid_policy", format!("{}: {message}", file.display()), hint);
+            let error = invalid(file, &error);
             if context.output.is_json() {
                 let answer = json!({ "ok": false, "errors": errors, "warnings": [], "error": shown(&error) });
                 context.output.answer(&answer, print::checked);
@@ -78,6 +116,11 @@ pub(super) fn check(context: &Context, file: &Path) -> Result<u8, ApiError> {
             }
         }
     }
+}
+
+fn invalid(file: &Path, error: &PolicyError) -> ApiError {
+    let message = format!("{}: {}", file.display(), api::chain(error));
+    ApiError::failed("invalid_policy", message, "correct the places named, and check again")
 }
 
 fn finding(finding: &Finding) -> Value {

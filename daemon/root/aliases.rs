@@ -95,6 +95,11 @@ impl Aliases {
         self.workspaces.iter().find(|(_, other)| *other == id).map(|(name, _)| name.as_str())
     }
 
+    /// The workspaces.
+    pub fn ids(&self) -> impl Iterator<Item = WorkspaceId> + '_ {
+        self.workspaces.values().copied()
+    }
+
     /// The only workspace, if there is exactly one.
     #[must_use]
     pub fn only(&self) -> Option<WorkspaceId> {

@@ -3,6 +3,7 @@
 //! ```text
 //! identity                         64 secret bytes in hex
 //! workspaces.json                  names of workspaces
+//! policy.cedar                     the policy of this device alone, if it has one
 //! workspaces/<id>/store.redb       the store
 //! workspaces/<id>/store.key        32 random bytes that seal it
 //! workspaces/<id>/network.json     where its daemon listened last
@@ -16,6 +17,7 @@
 
 mod aliases;
 mod files;
+mod policy;
 pub mod stores;
 
 pub use aliases::{Aliases, DEFAULT, PickError, check_name};
@@ -61,6 +63,9 @@ pub enum RootError {
     /// Somebody else's directory is where the socket should be.
     #[error("{} belongs to somebody else or may be entered by others", .0.display())]
     Foreign(PathBuf),
+    /// Somebody else could change what this device may do.
+    #[error("{} can be written by others", .0.display())]
+    Exposed(PathBuf),
     /// Which workspace is meant cannot be said.
     #[error(transparent)]
     Pick(#[from] PickError),

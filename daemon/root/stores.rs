@@ -89,7 +89,8 @@ impl Root {
         let key: Option<[u8; 32]> = bytes.as_slice().try_into().ok();
         let damaged = || RootError::Damaged { path, rule: "it holds the 32 bytes that open the store" };
         let key = Zeroizing::new(key.ok_or_else(damaged)?);
-        Ok(Engine::open(config(&dir, key, &secret))?)
+        let policy = self.own_policy()?;
+        Ok(Engine::open(Config { policy, ..config(&dir, key, &secret) })?)
     }
 
     /// Makes a store in a new directory and moves that to where it belongs. The caller holds the lock.
@@ -106,7 +107,8 @@ impl Root {
         let key = Zeroizing::new(ports::random(&mut SystemEntropy));
         let path = dir.join("store.key");
         files::write(&path, key.as_slice()).map_err(io("write", &path))?;
-        let engine = make(config(&dir, key, secret))?;
+        let policy = self.own_policy()?;
+        let engine = make(Config { policy, ..config(&dir, key, secret) })?;
         let workspace = engine.workspace();
         engine.close().map_err(OpenError::from)?;
         let place = self.workspace_dir(&workspace);
@@ -122,6 +124,7 @@ fn config(dir: &Path, store_key: Zeroizing<[u8; 32]>, secret: &Zeroizing<[u8; 64
         store_key,
         identity: Identity::from_secret(secret),
         entropy: Box::new(SystemEntropy),
+        policy: None,
     }
 }
 

@@ -1,7 +1,5 @@
-//! Every device admits the same, in whatever order, batches and company entries arrive and whatever its clock says.
-//!
-//! The layer of a device's own policy is no part of this: `Config` has no place for one yet, and what is received is judged
-//! without it by construction (`syncd_policy::Policies`; its tests compare).
+//! Every device admits the same, in whatever order, batches and company entries arrive, whatever its clock says and
+//! whatever its own policy forbids it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +10,7 @@
 
 mod common;
 
+use automerge::{Automerge, ChangeHash, ReadDoc};
 use common::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +71,19 @@ const LOOK: &str = "@id(\"look\") @review(\"Ada's are looked at.\") forbid(princ
                     action == Action::\"edit\", resource == Object::\"n3\");";
 const NO_BOB: &str =
     "@id(\"no-bob\") forbid(principal == User::\"bob\", action, resource == Object::\"n2\");";
+
+/// Policies that devices may have of their own: none, and some that would refuse or ask about nearly all of what arrives.
+const OWN: [Option<&str>; 5] = [
+    None,
+    Some("forbid(principal, action, resource);"),
+    Some(
+        "permit(principal, action, resource); @review(\"Look.\") forbid(principal, action in Action::\"write\", resource);",
+    ),
+    Some("permit(principal is Agent, action, resource);"),
+    Some(
+        "permit(principal, action, resource) when { context.size < 40 }; forbid(principal == User::\"bob\", action, resource);",
+    ),
+];
 
 /// Four authors under heads that drift apart: the owner and an admin add bundles at the same time, a member writes on
 /// under old ones, and one whose entries are made by hand writes what the bundles it names forbid.
@@ -212,6 +224,9 @@ fn deliver(
         let peer = peers[dice.roll(peers.len())];
         // Refused while its author is not known to be a member.
         let _ = engine.receive(peer, &segment, now);
+        if dice.roll(40) == 0 {
+            engine.set_own_policy(OWN[dice.roll(OWN.len())].map(str::to_owned)).expect("accepted");
+        }
         if dice.roll(3) == 0 {
             let _ = engine.receive(peer, &segment, now);
         }
@@ -247,6 +262,8 @@ fn every_device_admits_the_same() {
         assert_eq!(state(author), expected);
     }
     for (seed, engine) in fresh.iter_mut().enumerate() {
+        let mut dice = Dice(seed as u64 * 77 + 5);
+        engine.set_own_policy(OWN[dice.roll(OWN.len())].map(str::to_owned)).expect("accepted");
         deliver(engine, &written, &peers, &mut Dice(seed as u64 * 1_000_003), &mut authors);
         let mut found = state(engine);
         // What a newcomer has written itself, the others do not have.
@@ -274,4 +291,65 @@ fn what_others_would_refuse_is_not_written() {
     let failed =
         |engine: &Engine| engine.operations(Some(OperationStatus::Failed), 100).expect("readable").len();
     assert_eq!((failed(&ada), failed(&bob)), (0, 0));
+}
+
+/// A policy that looks at the size of a change sees the same on every device: at the edge, one byte decides for all.
+#[test]
+fn sizes_are_judged_alike_by_the_author_and_by_others() {
+    let (mut ada, _) = owner(1);
+    let (mut bob, _) = member(&mut ada, 2, Role::Member);
+    put(&mut ada, "n1", json!({ "a": "" }), at(1));
+    put(&mut ada, "gone", json!({}), at(1));
+    let edit = |length: usize| patch("n1", json!({ "a": "x".repeat(length) }));
+    let size_of = |engine: &mut Engine| {
+        let last = engine.history(&"n1".parse().unwrap()).expect("readable").pop().expect("edited");
+        let bytes =
+            |doc: &Automerge| doc.get_change_by_hash(&ChangeHash(last.change.0)).map(|c| c.raw_bytes().len());
+        engine.with_object(&"n1".parse().unwrap(), bytes).expect("readable").flatten().expect("there")
+    };
+    assert!(call(&mut ada, "user:ada", edit(20), at(2)));
+    let largest = size_of(&mut ada);
+    let limit = format!(
+        "permit(principal, action, resource);
+         forbid(principal, action == Action::\"edit\", resource) when {{ context.size > {largest} }};
+         forbid(principal, action == Action::\"delete\", resource) when {{ context.size > 0 }};
+         @review(\"looked at\") forbid(principal == User::\"bob\", action == Action::\"edit\", resource);"
+    );
+    let set = Intent::SetPolicy { text: limit, beside: false };
+    assert!(call(&mut ada, "user:ada", set, at(3)));
+    sync(&mut ada, &mut bob, at(4));
+    let mut taken = Vec::new();
+    for length in 0..40 {
+        taken.push(call(&mut ada, "user:ada", edit(length), at(5 + length as u64)));
+        assert!(size_of(&mut ada) <= largest, "what is written is what was judged");
+        sync(&mut ada, &mut bob, at(5 + length as u64));
+        assert_eq!(value(&mut ada, "n1"), value(&mut bob, "n1"), "length {length}");
+    }
+    assert!(taken[0] && !taken[39] && taken.windows(2).all(|pair| pair[0] || !pair[1]), "{taken:?}");
+    // A proposal and a deletion are judged by what they will be, too.
+    assert!(call(&mut ada, "user:bob", edit(10), at(60)));
+    assert!(!call(&mut ada, "user:bob", edit(400), at(61)));
+    assert!(!call(&mut ada, "user:ada", Intent::Delete { object: "gone".parse().unwrap() }, at(62)));
+    sync(&mut ada, &mut bob, at(63));
+    let state = (state(&mut ada), state(&mut bob));
+    assert_eq!(state.0.cards, state.1.cards);
+    assert_eq!((state.0.cards.len(), state.0.objects), (1, state.1.objects));
+    assert!(bob.operations(Some(OperationStatus::Failed), 100).expect("readable").is_empty());
+}
+
+/// What others only want looked at is not done by its author alone.
+#[test]
+fn what_others_would_look_at_is_a_proposal() {
+    let (mut ada, _) = owner(1);
+    let (mut bob, _) = member(&mut ada, 2, Role::Member);
+    put(&mut ada, "n1", json!({ "a": 0 }), at(1));
+    let text = "permit(principal, action, resource);
+        @review(\"look\") forbid(principal, action == Action::\"edit\", resource)
+        unless { context.changed.contains(\"/a\") };";
+    assert!(call(&mut ada, "user:ada", Intent::SetPolicy { text: text.to_owned(), beside: false }, at(2)));
+    assert!(call(&mut ada, "user:ada", patch("n1", json!({ "a": 1 })), at(3)));
+    sync(&mut ada, &mut bob, at(4));
+    let (ada, bob) = (state(&mut ada), state(&mut bob));
+    assert_eq!((&ada.cards, &ada.objects), (&bob.cards, &bob.objects));
+    assert_eq!(ada.cards.len(), 1);
 }

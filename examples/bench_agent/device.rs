@@ -139,5 +139,6 @@ fn config(dir: &Path) -> Config {
         store_key: Zeroizing::new(secret(dir, "store.key", 32).try_into().expect("32 bytes")),
         identity: identity(dir),
         entropy: Box::new(SystemEntropy),
+        policy: None,
     }
 }

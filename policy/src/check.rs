@@ -124,6 +124,17 @@ pub struct Report {
     pub warnings: Vec<Finding>,
 }
 
+impl Report {
+    fn permits(&self) -> bool {
+        self.policies.iter().any(|policy| policy.permits)
+    }
+
+    fn warn(mut self, warning: &str) -> Self {
+        self.warnings.push(general(warning));
+        self
+    }
+}
+
 /// One policy of a [`Report`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -137,27 +148,41 @@ pub struct Listed {
     pub review: bool,
 }
 
-/// Checks a text as a bundle or as a device's policy, and looks for what is probably not meant.
+/// Checks a text as a bundle, and looks for what is probably not meant.
 ///
 /// # Errors
 /// When it is too large, not Cedar, or speaks of things the schema does not have.
 pub fn check(text: &str) -> Result<Report, PolicyError> {
+    let report = judged(text)?;
+    Ok(if !report.permits() {
+        report.warn("no policy here permits anything: as the only text of its layer it refuses every change")
+    } else if !crate::gate::some_owner_may_replace(text)? {
+        report.warn("on its own this text does not let an owner replace it by another bundle")
+    } else {
+        report
+    })
+}
+
+/// As [`check`], of a text as a device's own policy. Its user changes it whatever it says, so only what it permits matters.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_own(text: &str) -> Result<Report, PolicyError> {
+    let report = judged(text)?;
+    let writes_nothing = "no policy here permits anything: under it this device writes nothing; \
+                          begin it with permit(principal, action, resource);";
+    Ok(if report.permits() { report } else { report.warn(writes_nothing) })
+}
+
+/// What a text contains, with every warning about its policies.
+fn judged(text: &str) -> Result<Report, PolicyError> {
     let (schema, parsed, mut warnings) = read(text)?;
     // What Cedar has said of a policy is not said twice.
     let said: BTreeSet<Option<Place>> = warnings.iter().map(|warning| warning.place).collect();
     let never = crate::never::find(&parsed, &schema)?;
     warnings.extend(never.into_iter().filter(|finding| !said.contains(&finding.place)));
     warnings.sort();
-    let report = report(text, &parsed, warnings);
-    let warning = if !report.policies.iter().any(|policy| policy.permits) {
-        "no policy here permits anything: as the only text of its layer it refuses every change"
-    } else if !crate::gate::some_owner_may_replace(text)? {
-        "on its own this text does not let an owner replace it by another bundle"
-    } else {
-        return Ok(report);
-    };
-    let warnings = report.warnings.into_iter().chain([general(warning)]).collect();
-    Ok(Report { warnings, ..report })
+    Ok(report(text, &parsed, warnings))
 }
 
 /// What a text contains, with the warnings that cost nothing.

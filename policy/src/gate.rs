@@ -6,7 +6,7 @@
 use crate::check::{self, Named, PolicyError};
 use crate::decision::{Decision, Verdict};
 use crate::grant::{Grant, Refusal};
-use crate::layer::{DEFAULT_BUNDLE, FLOOR, Layer, Stack, Text, built_in};
+use crate::layer::{CROWDED, DEFAULT_BUNDLE, FLOOR, Layer, Stack, Text, built_in};
 use crate::normal::Normal;
 use crate::request::{Action, Base, Origin, Request};
 use crate::shape;
@@ -38,6 +38,12 @@ impl Policies {
         self.stack(origin).version
     }
 
+    /// Whether some policy looks at how large a change is.
+    #[must_use]
+    pub fn sees_size(&self) -> bool {
+        [&self.local, &self.remote].into_iter().any(|stack| stack.vocabulary.sees_size())
+    }
+
     /// The ids of the policies asked about changes of an origin, sorted.
     pub fn names(&self, origin: Origin) -> impl Iterator<Item = &str> {
         self.stack(origin).names()
@@ -51,11 +57,12 @@ impl Policies {
     }
 }
 
-/// What never changes: the schema, the floor, the hierarchy of actions.
+/// What never changes: the schema, the floor, what stands in for bundles that are too many, the hierarchy of actions.
 #[derive(Debug)]
 struct Ground {
     schema: Schema,
     floor: Vec<Named>,
+    crowded: Vec<Named>,
     entities: Entities,
 }
 
@@ -63,9 +70,12 @@ impl Ground {
     fn new() -> Result<Self, PolicyError> {
         let schema = check::schema()?;
         let entities = schema.action_entities().map_err(built_in("schema"))?;
-        let floor = check::parse(FLOOR).map_err(built_in("floor"))?;
-        check::validate(FLOOR, &floor, &schema).map_err(built_in("floor"))?;
-        Ok(Self { schema, floor, entities })
+        let own = |what, text: &str| {
+            let parsed = check::parse(text).map_err(built_in(what))?;
+            check::validate(text, &parsed, &schema).map_err(built_in(what)).map(|_| parsed)
+        };
+        let (floor, crowded) = (own("floor", FLOOR)?, own("text for too many bundles", CROWDED)?);
+        Ok(Self { schema, floor, crowded, entities })
     }
 
     fn read(&self, text: &str, name: impl FnOnce() -> String) -> Result<Vec<Named>, PolicyError> {
@@ -114,10 +124,12 @@ impl Gate {
         Self { ground: None, versions: LruCache::new(VERSIONS), decisions: LruCache::new(DECISIONS) }
     }
 
-    /// The policies under some bundles, by the digest of their text, and the device's own policy.
+    /// The policies under some bundles, by the digest of their text, and the device's own policy. In the place of more
+    /// bundles than [`shape::BUNDLES`] stands a text that permits nothing but making room: a device that kept an older
+    /// state instead would judge otherwise than the others.
     ///
     /// # Errors
-    /// When there are too many bundles, one is not the text its digest says, or a text is not accepted.
+    /// When a bundle is not the text its digest says, or a text is not accepted.
     pub fn compile(
         &mut self,
         bundles: &BTreeMap<Digest, String>,
@@ -125,21 +137,17 @@ impl Gate {
     ) -> Result<Arc<Policies>, PolicyError> {
         let digests: Vec<&[u8]> = bundles.keys().map(|digest| digest.as_bytes().as_slice()).collect();
         let shared = domain::hash("policy", &digests);
-        let version = device.map_or(shared, |text| {
-            domain::hash("policy-device", &[shared.as_bytes(), domain::sha256(text.as_bytes()).as_bytes()])
-        });
+        let version = local_version(&shared, device);
         if let Some(known) = self.versions.get(&version) {
             return Ok(Arc::clone(known));
-        }
-        if bundles.len() > shape::BUNDLES {
-            return Err(PolicyError::TooManyBundles { found: bundles.len() });
         }
         let ground = match &mut self.ground {
             Some(ground) => ground,
             none => none.insert(Ground::new()?),
         };
         let mut workspace = Vec::with_capacity(bundles.len());
-        for (digest, text) in bundles {
+        let asked = if bundles.len() > shape::BUNDLES { None } else { Some(bundles) };
+        for (digest, text) in asked.into_iter().flatten() {
             if domain::sha256(text.as_bytes()) != *digest {
                 return Err(PolicyError::WrongDigest { named: *digest });
             }
@@ -151,6 +159,9 @@ impl Gate {
         texts.extend(
             workspace.iter().map(|(digest, named)| (Layer::Workspace, Some(*digest), named.as_slice())),
         );
+        if asked.is_none() {
+            texts.push((Layer::Workspace, None, &ground.crowded));
+        }
         let remote = Arc::new(Stack::new(shared, &texts, ground.entities.clone())?);
         let local = match &own {
             Some(own) => {
@@ -216,6 +227,22 @@ fn answer(decided: &Decided, operation: OperationId, action: Action) -> Result<G
         Verdict::Allow => Ok(Grant::new(operation, decision, decided.digest, Some(action))),
         verdict => Err(Refusal { decision, digest: decided.digest, verdict, operation, action }),
     }
+}
+
+/// Whether so many bundles may be in force together.
+///
+/// # Errors
+/// When they are more than are evaluated: with one more nothing would be permitted but making room.
+pub const fn have_room(bundles: usize) -> Result<(), PolicyError> {
+    if bundles > shape::BUNDLES { Err(PolicyError::TooManyBundles { found: bundles }) } else { Ok(()) }
+}
+
+/// The version that decisions about local changes name, under bundles of this version and a device's own policy.
+#[must_use]
+pub fn local_version(bundles: &Digest, device: Option<&str>) -> Digest {
+    device.map_or(*bundles, |text| {
+        domain::hash("policy-device", &[bundles.as_bytes(), domain::sha256(text.as_bytes()).as_bytes()])
+    })
 }
 
 /// The bundle of a new workspace as [`Gate::compile`] takes it.

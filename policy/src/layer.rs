@@ -20,6 +20,9 @@ pub const FLOOR: &str = include_str!("floor.cedar");
 /// The bundle a new workspace begins with; its genesis holds it.
 pub const DEFAULT_BUNDLE: &str = include_str!("default.cedar");
 
+/// What is asked in the place of bundles that are too many.
+pub(crate) const CROWDED: &str = include_str!("crowded.cedar");
+
 /// The input that names the floor that was asked; it is not about the change.
 pub(crate) const FLOOR_INPUT: &str = "floor";
 /// Policies, texts and errors a decision lists at most, so that its record stays readable and bounded.
@@ -61,7 +64,9 @@ impl Layer {
         match self {
             Self::Floor => "What is built in does not change; another device or role may do it.",
             Self::Workspace => "An owner or admin can change the workspace's policy.",
-            Self::Device => "The user of this device can change its own policy.",
+            Self::Device => {
+                "The user of this device can change its own policy: `policy show`, `policy set --device`."
+            }
         }
     }
 }

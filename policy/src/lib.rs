@@ -31,10 +31,10 @@ pub mod request;
 mod seen;
 pub mod shape;
 
-pub use check::{Finding, Listed, Place, PolicyError, Report, SCHEMA, check, contents};
+pub use check::{Finding, Listed, Place, PolicyError, Report, SCHEMA, check, check_own, contents};
 pub use condition::{Condition, Facts};
 pub use decision::{Decision, Verdict};
-pub use gate::{Gate, Policies, default_bundles, owner_may_replace};
+pub use gate::{Gate, Policies, default_bundles, have_room, local_version, owner_may_replace};
 pub use grant::{Grant, GrantError, Redeemed, Refusal};
 pub use layer::{DEFAULT_BUNDLE, FLOOR, Layer};
 pub use recall::Recalled;

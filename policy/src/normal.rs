@@ -134,6 +134,10 @@ fn entity(kind: &str, id: &str) -> Result<EntityUid, PolicyError> {
 }
 
 impl Vocabulary {
+    pub(crate) fn sees_size(&self) -> bool {
+        !self.seen.size.is_blind()
+    }
+
     pub(crate) fn new(seen: Seen) -> Result<Self, PolicyError> {
         let word = |(kind, words): &(&str, &[&str])| {
             let one = |word: &&str| entity(kind, word).map(RestrictedExpression::new_entity_uid);

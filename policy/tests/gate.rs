@@ -7,7 +7,7 @@ mod common;
 use common::{Ask, bundles, gate, operation};
 use std::collections::BTreeMap;
 use syncd_policy::{
-    Action, Base, Decision, Gate, GrantError, Origin, PolicyError, Verdict, check, default_bundles,
+    Action, Base, Decision, Gate, GrantError, Origin, PolicyError, Verdict, check, default_bundles, have_room,
 };
 use syncd_schema::manifest::PolicyClass;
 use syncd_schema::{Digest, OperationType, Role, domain};
@@ -159,7 +159,7 @@ fn every_layer_must_permit() {
     assert_eq!(verdict(&[], None, Origin::Local), Err(workspace.to_owned()), "no bundle permits nothing");
     assert_eq!(verdict(&[""], Some(EVERYTHING), Origin::Local), Err(workspace.to_owned()));
     let device = "Refused. Nothing in this device's own policy permits it. \
-                  The user of this device can change its own policy.";
+                  The user of this device can change its own policy: `policy show`, `policy set --device`.";
     assert_eq!(verdict(&[edits], Some(creates), Origin::Local), Err(device.to_owned()));
     assert_eq!(
         verdict(&[edits], Some(""), Origin::Local),
@@ -362,11 +362,32 @@ fn what_does_not_compile_says_which_text_and_where() {
     let mut gate = Gate::new();
     let wrong = BTreeMap::from([(Digest([0; 32]), EVERYTHING.to_owned())]);
     assert!(matches!(gate.compile(&wrong, None), Err(PolicyError::WrongDigest { .. })));
-    let many: Vec<String> = (0..65).map(|n| format!("// {n}")).collect();
-    let many = bundles(&many.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(matches!(gate.compile(&many, None), Err(PolicyError::TooManyBundles { found: 65 })));
     let error = gate.compile(&default_bundles(), Some("permit(")).expect_err("not Cedar");
     assert_eq!(error.to_string(), "this device's policy is not accepted");
     let source = std::error::Error::source(&error).expect("a source").to_string();
     assert!(source.contains("line 1"), "{source}");
+}
+
+#[test]
+fn more_bundles_than_are_asked_together_permit_nothing_but_making_room() {
+    let texts: Vec<String> =
+        (0..65).map(|n| format!("permit(principal, action, resource); // {n}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let fitting = bundles(&texts[1..]);
+    let (mut gate, policies) = gate(&fitting, None);
+    let ask = Ask::default();
+    assert!(gate.decide(&policies, operation(1), &ask.request()).is_ok());
+    assert!(have_room(fitting.len()).is_ok());
+
+    let crowd = bundles(&texts);
+    assert!(matches!(have_room(crowd.len()), Err(PolicyError::TooManyBundles { found: 65 })));
+    let policies = gate.compile(&crowd, None).expect("compiles");
+    let governance = syncd_schema::Governance { bundles: crowd, ..Default::default() };
+    assert_eq!(policies.version(Origin::Remote), governance.policy_digest());
+    let refusal = gate.decide(&policies, operation(1), &ask.request()).expect_err("refused");
+    assert_eq!(refusal.decision.policies, ["workspace.too-many-bundles"]);
+    assert!(refusal.decision.in_words().contains("policy set"), "{}", refusal.decision.in_words());
+    let govern = |role| Ask { role: Some(role), action: Action::Bundle, weakens: true, ..Ask::default() };
+    assert!(gate.decide(&policies, operation(1), &govern(Role::Owner).request()).is_ok());
+    assert!(gate.decide(&policies, operation(1), &govern(Role::Admin).request()).is_err());
 }

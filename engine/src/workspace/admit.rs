@@ -275,7 +275,7 @@ impl Engine {
                 let Ok(proof) = grant.redeem(entry.operation) else {
                     return refused("the grant does not fit the operation");
                 };
-                self.take_effect(stage, arrival, act, payload);
+                self.take_effect(stage, arrival, act, payload)?;
                 Ok(match entry.kind {
                     _ if after_rebirth == Some(After::Late) => Judged::Late,
                     EntryKind::PROPOSAL => Judged::Asks(Approval::Proposed(proof)),
@@ -320,7 +320,7 @@ impl Engine {
         let Ok(proof) = grant.redeem(entry.operation) else {
             return refused("the grant does not fit the operation");
         };
-        self.take_effect(stage, arrival, Some(act), payload);
+        self.take_effect(stage, arrival, Some(act), payload)?;
         Ok(Judged::Granted(proof))
     }
 
@@ -361,8 +361,15 @@ impl Engine {
     }
 
     /// What an admitted act of governance does.
-    fn take_effect(&mut self, stage: &mut Stage, arrival: &Arrival, act: Option<Act>, payload: &[u8]) {
-        let Some(act) = act else { return };
+    fn take_effect(
+        &mut self,
+        stage: &mut Stage,
+        arrival: &Arrival,
+        act: Option<Act>,
+        payload: &[u8],
+    ) -> Result<(), StoreError> {
+        let Some(act) = act else { return Ok(()) };
+        let may_crowd = matches!(act, Act::Bundle(_));
         let link = Link {
             id: leaf_hash(&arrival.record.entry.to_bytes()),
             parents: arrival.record.entry.governance.clone(),
@@ -370,6 +377,7 @@ impl Engine {
             act,
         };
         self.add_link(stage, link, arrival.record.entry.kind, payload);
+        if may_crowd { self.note_crowd(stage) } else { Ok(()) }
     }
 
     /// A tombstone waits for the heads it names, so that it covers the same on every device.

@@ -37,6 +37,7 @@ impl Engine {
             let subject = Subject { collection, object: object.clone(), incarnation };
             let question = Question {
                 action: Action::Delete,
+                size: tombstone_size(stage, &row, None),
                 ..self.question(request, Some(&subject), Some(&manifest), Base::Missing)
             };
             let proof = self.admit_local(stage, request, &rules, &question, at.0)?;
@@ -103,6 +104,13 @@ impl Engine {
         lives.retain(|row| !row.is_tombstoned());
         if lives.is_empty() { Err(WriteError::Tombstoned(object.clone())) } else { Ok(lives) }
     }
+}
+
+/// How large the record of a deletion will be: others judge it by that too.
+pub(super) fn tombstone_size(stage: &Stage, row: &ObjectRow, keeps: Option<Incarnation>) -> u64 {
+    let staged = stage.objects.get(&key_of(row));
+    let heads = staged.map_or_else(|| row.heads.clone(), |staged| document::heads(&staged.document));
+    cbor::encode(&Tombstone { heads, keeps }).len() as u64
 }
 
 /// Notes that a tombstone covers these heads.

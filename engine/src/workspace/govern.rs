@@ -8,11 +8,13 @@ use super::judge::Question;
 use super::local::done;
 use super::stage::Stage;
 use super::{Engine, strategy};
+use crate::store::StoreError;
 use crate::store::rows::LogKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use syncd_policy::{Origin, PolicyError, owner_may_replace};
-use syncd_schema::governance::{Act, Bundle, Link};
+use syncd_evidence::{Finding, FindingKind, Severity};
+use syncd_policy::{Origin, PolicyError, have_room, owner_may_replace};
+use syncd_schema::governance::{Act, Bundle, Chain, Link};
 use syncd_schema::{Actor, ActorKind, Digest, EntryKind, OperationType, Role, cbor, domain};
 
 impl Engine {
@@ -71,6 +73,7 @@ impl Engine {
         let mut after = before.clone();
         after.retain(|digest, _| !bundle.supersedes.contains(digest));
         after.extend([named(&bundle.text)]);
+        have_room(after.len()).map_err(|error| refused(&error))?;
         self.compiles(&after)?;
         if self.is_replaceable(&after, actor, size)? {
             return Ok(());
@@ -82,6 +85,16 @@ impl Engine {
         let reason = "with it no owner could ever replace it; let an owner's user do the action \"bundle\", \
                       also where it weakens";
         Err(WriteError::Bundle(reason.to_owned()))
+    }
+
+    /// Says loudly that nothing is permitted any more but making room, where an act of this stage has led to that.
+    pub(super) fn note_crowd(&self, stage: &mut Stage) -> Result<(), StoreError> {
+        let Some(governance) = stage.chain.as_ref().map(Chain::current) else { return Ok(()) };
+        let Err(error) = have_room(governance.bundles.len()) else { return Ok(()) };
+        let next = "an owner takes the place of them all with `policy set FILE`; until then nothing else is permitted";
+        let (kind, now) = (FindingKind::LimitReached, stage.now);
+        let finding = Finding::new(kind, "policy", Severity::Critical, &error.to_string(), next, now);
+        self.find(stage, finding)
     }
 
     fn compiles(&mut self, bundles: &BTreeMap<Digest, String>) -> Result<(), WriteError> {

@@ -7,16 +7,19 @@ use super::Rules;
 use crate::conflict::{self, Settlement};
 use crate::guard;
 use std::sync::Arc;
-use syncd_policy::{Action, Base, Gate, Grant, Origin, Refusal, Request, Verdict};
+use syncd_policy::{Action, Base, Gate, Grant, Origin, Refusal, Request};
 use syncd_schema::entry::Subject;
 use syncd_schema::governance::Act;
 use syncd_schema::manifest::{EncryptionScope, MergeStrategy, PolicyClass};
-use syncd_schema::{Actor, DeviceId, Entry, EntryKind, Governance, Manifest, OperationType, Role};
+use syncd_schema::{
+    Actor, DeviceId, Entry, EntryKind, Governance, Manifest, OperationId, OperationType, Role,
+};
 
-/// Compiles the bundles of a governance state. None when one does not compile: such a bundle is refused when it is
-/// admitted, so this happens for no state that was reached.
-pub(crate) fn compile(gate: &mut Gate, governance: Governance) -> Option<Arc<Rules>> {
-    let policies = gate.compile(&governance.bundles, None).ok()?;
+/// Compiles the bundles of a governance state, and beside them this device's own policy, which is asked about nothing but
+/// its own writes. None when a bundle does not compile: such a one is refused when it is admitted, so this happens for no
+/// state that was reached.
+pub(crate) fn compile(gate: &mut Gate, governance: Governance, own: Option<&str>) -> Option<Arc<Rules>> {
+    let policies = gate.compile(&governance.bundles, own).ok()?;
     Some(Arc::new(Rules { governance, policies }))
 }
 
@@ -126,23 +129,26 @@ impl<'a> Question<'a> {
         self
     }
 
-    /// A grant of this device, unless all others would refuse: they see less of the change, and what they do not take must
-    /// not be written, since this device alone would show it for ever.
-    pub(crate) fn also_elsewhere(
+    /// Asks about a write of this device, here and as all others will ask. They see less of it, and what they do not take
+    /// must not be written: this device alone would show it for ever. What they want looked at, it wants looked at too.
+    pub(crate) fn ask_everywhere(
         &self,
-        grant: Grant,
         gate: &mut Gate,
         rules: &Rules,
-        operation: syncd_schema::OperationId,
+        operation: OperationId,
     ) -> Result<Grant, Refusal> {
-        if self.manifest.is_some_and(Manifest::is_local_only) {
-            return Ok(grant);
-        }
-        let received = Question { origin: Origin::Remote, changed: &[], dangerous: false, ..*self };
-        match received.ask(gate, rules, operation) {
-            Err(refusal) if refusal.verdict == Verdict::Refuse => Err(refusal),
+        let grant = self.ask(gate, rules, operation)?;
+        match self.elsewhere().map(|received| received.ask(gate, rules, operation)) {
+            Some(Err(refusal)) => Err(refusal),
             _ => Ok(grant),
         }
+    }
+
+    /// The question as other devices will ask it; none about what never leaves this one.
+    pub(crate) fn elsewhere(&self) -> Option<Self> {
+        let base = if self.base == Base::Stale { Base::Named } else { self.base };
+        let received = Question { origin: Origin::Remote, changed: &[], dangerous: false, base, ..*self };
+        (!self.manifest.is_some_and(Manifest::is_local_only)).then_some(received)
     }
 
     /// What an entry says of its base. Whether the base was stale is judged where it was written: elsewhere the
@@ -161,7 +167,7 @@ impl<'a> Question<'a> {
         &self,
         gate: &mut Gate,
         rules: &Rules,
-        operation: syncd_schema::OperationId,
+        operation: OperationId,
     ) -> Result<Grant, Refusal> {
         let manifest = self.manifest;
         let role = rules.governance.role(&self.device);

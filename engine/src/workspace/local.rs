@@ -6,6 +6,7 @@
 use super::intent::{Intent, Refused, WriteError, WriteRequest, Written};
 use super::judge::Question;
 use super::stage::{Stage, StagedObject};
+use super::values::Made;
 use super::{Engine, Event, ObjectKey, Rules, subject_key};
 use crate::document::{self, Edit};
 use crate::store::StoreError;
@@ -215,9 +216,12 @@ impl Engine {
             dangerous: judgement::holds_dangerous(value, &manifest),
             ..self.question(request, Some(&subject), Some(&manifest), Base::NotNeeded)
         };
-        let answer = match question.ask(&mut self.gate, &rules, operation) {
-            Err(refusal) if refusal.verdict == Verdict::Review => Err(refusal),
-            answer => Ok(self.redeem_local(stage, request, &rules, &question, answer, operation)?),
+        let answer = match question.ask_everywhere(&mut self.gate, &rules, operation) {
+            Err(refusal) if refusal.verdict == Verdict::Review => {
+                self.may_be_proposed(stage, request, &rules, &question, operation)?;
+                Err(refusal)
+            }
+            answer => Ok(self.redeem_local(stage, request, &question, answer, operation)?),
         };
         let mut entry = self.entry(
             request,
@@ -323,6 +327,11 @@ impl Engine {
             incarnation: row.incarnation,
         };
         let replaces = self.try_edit(stage, &row, edit, &manifest)?;
+        let (actor, time_seconds) = (self.change_actor(stage), (time.0 / 1_000_000) as i64);
+        let made = match rules.policies.sees_size() {
+            true => self.make_apart(stage, &row, edit, (actor, time_seconds), &manifest)?,
+            false => None,
+        };
         let proof = {
             let written_on = match (base, stale) {
                 (Some(_), true) => Base::Stale,
@@ -332,12 +341,12 @@ impl Engine {
             let question = Question {
                 action: Action::Edit,
                 changed: &paths,
-                size: edit.size() as u64,
+                size: made.as_ref().map_or(0, Made::size),
                 dangerous: manifest.is_dangerous(&paths),
                 replaces,
                 ..self.question(request, Some(&subject), Some(&manifest), written_on)
             };
-            match question.ask(&mut self.gate, &rules, operation) {
+            match question.ask_everywhere(&mut self.gate, &rules, operation) {
                 Err(refusal) if refusal.verdict == Verdict::Review => {
                     return self.propose(
                         stage,
@@ -347,13 +356,15 @@ impl Engine {
                         &refusal,
                     );
                 }
-                answer => self.redeem_local(stage, request, &rules, &question, answer, operation)?,
+                answer => self.redeem_local(stage, request, &question, answer, operation)?,
             }
         };
-        let (actor, time_seconds) = (self.change_actor(stage), (time.0 / 1_000_000) as i64);
         let key = key_of(&row);
         let staged = self.stage_object(stage, row)?;
-        let change = document::apply(&mut staged.document, edit, actor, time_seconds, &manifest)?;
+        let change = match made {
+            Some(made) => made.put(&mut staged.document),
+            None => document::apply(&mut staged.document, edit, actor, time_seconds, &manifest)?,
+        };
         let Some(change) = change else {
             // Nothing differs: no entry, but the call and its permission are on record.
             let mut record = ledger::record(
@@ -444,21 +455,36 @@ impl Engine {
         question: &Question<'_>,
         operation: OperationId,
     ) -> Result<Redeemed, WriteError> {
-        let answer = question.ask(&mut self.gate, rules, operation);
-        self.redeem_local(stage, request, rules, question, answer, operation)
+        let answer = question.ask_everywhere(&mut self.gate, rules, operation);
+        self.redeem_local(stage, request, question, answer, operation)
+    }
+
+    /// Refuses what other devices would refuse also as a proposal.
+    pub(super) fn may_be_proposed(
+        &mut self,
+        stage: &mut Stage,
+        request: &WriteRequest,
+        rules: &Rules,
+        question: &Question<'_>,
+        operation: OperationId,
+    ) -> Result<(), WriteError> {
+        let Some(received) = question.elsewhere() else { return Ok(()) };
+        match received.ask(&mut self.gate, rules, operation) {
+            Err(refusal) if refusal.verdict == Verdict::Refuse => {
+                self.redeem_local(stage, request, question, Err(refusal), operation).map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn redeem_local(
         &mut self,
         stage: &mut Stage,
         request: &WriteRequest,
-        rules: &Rules,
         question: &Question<'_>,
         answer: Result<Grant, Refusal>,
         operation: OperationId,
     ) -> Result<Redeemed, WriteError> {
-        let answer =
-            answer.and_then(|grant| question.also_elsewhere(grant, &mut self.gate, rules, operation));
         match answer {
             Ok(grant) => {
                 self.keep_decision(stage, &Arc::clone(grant.decision()));

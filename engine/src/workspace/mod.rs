@@ -27,6 +27,7 @@ mod local;
 mod members;
 mod merge;
 mod open;
+mod own_policy;
 mod peers;
 mod propose;
 mod read;
@@ -58,6 +59,7 @@ pub use intent::{Intent, Refused, WriteError, WriteRequest, Written};
 pub use local::Answers;
 pub use members::{Invitation, MemberError, Welcome};
 pub use open::{Config, OpenError};
+pub use own_policy::OwnPolicyError;
 pub use read::{
     CheckpointView, Competing, Explanation, LogView, MemberView, ObjectSummary, ObjectView, PeerView, Status,
 };
@@ -168,6 +170,8 @@ pub struct Engine {
     chain: Chain,
     gate: Gate,
     judges: Judges,
+    /// The layer of policy that is this device's alone.
+    own_policy: Option<String>,
     rules: Arc<Rules>,
     /// Rules under heads that entries named lately; bounded by [`RULES_KEPT`].
     rules_at: HashMap<Digest, Arc<Rules>>,
@@ -358,7 +362,7 @@ impl Engine {
         if !self.chain.holds(heads) {
             return None;
         }
-        let rules = judge::compile(&mut self.gate, self.chain.at(heads))?;
+        let rules = judge::compile(&mut self.gate, self.chain.at(heads), self.own_policy.as_deref())?;
         if self.rules_at.len() >= RULES_KEPT {
             self.rules_at.clear();
         }
@@ -373,7 +377,7 @@ impl Engine {
             return Some(rules);
         }
         let chain = stage.chain.as_ref().filter(|chain| chain.holds(heads))?;
-        let rules = judge::compile(&mut self.gate, chain.at(heads))?;
+        let rules = judge::compile(&mut self.gate, chain.at(heads), self.own_policy.as_deref())?;
         self.rules_at.insert(heads_name(heads), Arc::clone(&rules));
         Some(rules)
     }

@@ -20,7 +20,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use syncd_evidence::Coverage;
 use syncd_evidence::merkle::leaf_hash;
-use syncd_policy::{DEFAULT_BUNDLE, Gate};
+use syncd_policy::{DEFAULT_BUNDLE, Gate, PolicyError};
 use syncd_schema::governance::{Act, Chain, Link};
 use syncd_schema::{
     Actor, DeviceId, Digest, Entropy, EntryKind, Epoch, Genesis, Governance, LogId, LogSeq, OperationId,
@@ -38,6 +38,8 @@ pub struct Config {
     pub identity: Identity,
     /// Randomness; cryptographically secure in production.
     pub entropy: Box<dyn Entropy>,
+    /// This device's own policy, Cedar text: it narrows what the device writes, and nothing that it admits of others.
+    pub policy: Option<String>,
 }
 
 impl std::fmt::Debug for Config {
@@ -72,6 +74,9 @@ pub enum OpenError {
     /// The built-in policies do not compile: a fault of this program.
     #[error("the built-in policies do not compile; this is a fault of the program: {0}")]
     Policies(String),
+    /// This device's own policy is not accepted; the source says where.
+    #[error("this device writes nothing before its own policy is corrected")]
+    OwnPolicy(#[from] PolicyError),
     /// The welcome does not fit the workspace that was to be joined.
     #[error("the inviting device sent a genesis that is not the one of the ticket's workspace")]
     Genesis,
@@ -198,7 +203,7 @@ impl Engine {
     /// # Errors
     /// When the store is in use, empty, another device's, or damaged.
     pub fn open(config: Config) -> Result<Self, OpenError> {
-        let Config { location, store_key, identity, mut entropy } = config;
+        let Config { location, store_key, identity, mut entropy, policy } = config;
         let tag = u64::from_be_bytes(ports::random(&mut *entropy)) >> 2;
         let store = Store::open(&location, SealKey::from_bytes(store_key), entropy)?;
         let workspace = match store.get_plain("workspace")? {
@@ -212,7 +217,8 @@ impl Engine {
         let store_row: StoreRow = rows::read(&store, Table::Keys, b"store")?.ok_or(OpenError::Empty)?;
         let inviter = store.get(Table::Keys, b"inviter")?.and_then(|b| b.try_into().ok()).map(DeviceId);
         let mut gate = Gate::new();
-        let rules = judge::compile(&mut gate, Governance::default())
+        gate.compile(&BTreeMap::new(), policy.as_deref())?;
+        let rules = judge::compile(&mut gate, Governance::default(), policy.as_deref())
             .ok_or_else(|| OpenError::Policies("no bundle".to_owned()))?;
         let keys = store_row
             .keys
@@ -231,6 +237,7 @@ impl Engine {
             gate,
             rules,
             judges: Judges::default(),
+            own_policy: policy,
             rules_at: HashMap::new(),
             logs: BTreeMap::new(),
             log_numbers: BTreeMap::new(),
@@ -259,6 +266,7 @@ impl Engine {
         engine.read_rebirths()?;
         engine.read_governance()?;
         engine.read_counters()?;
+        engine.keep_own_policy()?;
         if let Err(error) = engine.finish_erasure() {
             // What is left of it is sealed, and it is tried again.
             tracing::warn!(%error, "the store's file could not be written anew, and may hold what was erased");
@@ -349,7 +357,7 @@ impl Engine {
                 self.keys.insert(wrapped.key_epoch, SealKey::from_bytes(key));
             }
         }
-        if let Some(rules) = judge::compile(&mut self.gate, governance) {
+        if let Some(rules) = judge::compile(&mut self.gate, governance, self.own_policy.as_deref()) {
             self.rules = rules;
         }
     }

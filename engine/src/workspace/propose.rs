@@ -2,11 +2,12 @@
 //! let in.
 
 use super::intent::{WriteError, WriteRequest, Written};
+use super::judge::Question as Asked;
 use super::local::{done, key_of};
 use super::resolve::{Answering, ResolveError};
 use super::stage::Stage;
 use super::waiting::Standing;
-use super::{Engine, ObjectKey};
+use super::{Engine, ObjectKey, strategy};
 use crate::conflict::{self, Choice, Question};
 use crate::document::{self, Edit, EncodedChange};
 use crate::ledger;
@@ -18,7 +19,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use syncd_evidence::{Coverage, Outcome, RecordKind};
-use syncd_policy::Refusal;
+use syncd_policy::{Origin, Refusal};
 use syncd_schema::entry::Subject;
 use syncd_schema::operation::EntryState;
 use syncd_schema::{Digest, Entry, EntryKind, OperationId, OperationStatus, OperationType, UnixMicros};
@@ -74,6 +75,12 @@ impl Engine {
         let (hash, length) = (change.hash, change.bytes.len());
         let base = base.map(|base| base.iter().copied().collect::<BTreeSet<_>>().into_iter().collect());
         let entry = self.entry(request, EntryKind::PROPOSAL, at, Some(subject), (hash, length), base);
+        let mut question = Asked {
+            manifest: Some(&manifest),
+            ..Asked::of_entry(Origin::Local, self.device(), &entry, None, &rules.governance)
+        };
+        question.replaces = strategy::replaces(&question, &change.bytes);
+        self.may_be_proposed(stage, request, &rules, &question, at.0)?;
         let card = self.log_proposal(stage, log, (entry, change.bytes), &key, refusal);
         let written = done(at.0, Some(key.0), heads);
         Ok(Written { status: OperationStatus::AwaitingDecision, card: Some(card), ..written })

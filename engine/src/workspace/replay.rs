@@ -17,10 +17,10 @@ use crate::store::tables::Table;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use syncd_evidence::Record;
-use syncd_policy::{Action, Base, Decision, Gate, Origin, Policies, Recalled};
+use syncd_policy::{Action, Base, Decision, Gate, Origin, Policies, Recalled, local_version};
 use syncd_schema::entry::Subject;
 use syncd_schema::governance::{Act, Chain, Link};
-use syncd_schema::{Actor, DeviceId, Digest, EntryKind, Manifest, OperationId};
+use syncd_schema::{Actor, DeviceId, Digest, EntryKind, Governance, Manifest, OperationId};
 
 /// Inputs that come from nothing but the change: where they were not recorded, asking other policies assumes them.
 const OF_THE_CHANGE: [&str; 9] =
@@ -68,6 +68,9 @@ pub enum ReplayError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// Bundles, and a device's own policy.
+type Texts = (BTreeMap<Digest, String>, Option<String>);
 
 /// The change that a decision was about.
 struct Matter {
@@ -198,9 +201,9 @@ impl Engine {
         let policies = match under.filter(|rules| asked(&rules.policies, &then.policy_version).is_some()) {
             Some(rules) => Arc::clone(&rules.policies),
             None => {
-                let bundles = self.bundles_of(&then.policy_version)?;
-                let bundles = bundles.ok_or(ReplayError::NoPolicies(then.policy_version))?;
-                let compiled = self.gate.compile(&bundles, None);
+                let held = self.texts_of(&then.policy_version)?;
+                let (bundles, own) = held.ok_or(ReplayError::NoPolicies(then.policy_version))?;
+                let compiled = self.gate.compile(&bundles, own.as_deref());
                 compiled.map_err(|_| ReplayError::NoPolicies(then.policy_version))?
             }
         };
@@ -255,10 +258,18 @@ impl Engine {
         }
     }
 
-    /// The bundles that were in force here under a version: each stood at some time at the end of the chain as it grew here.
-    fn bundles_of(&self, version: &Digest) -> Result<Option<BTreeMap<Digest, String>>, StoreError> {
-        if self.governance().policy_digest() == *version {
-            return Ok(Some(self.governance().bundles.clone()));
+    /// The texts that were in force here under a version: bundles that stood at some time at the end of the chain as it
+    /// grew here, and with them one of the policies that this device has had of its own, or none.
+    fn texts_of(&self, version: &Digest) -> Result<Option<Texts>, StoreError> {
+        let own = self.own_policies()?;
+        let fits = |governance: &Governance| {
+            let bundles = governance.policy_digest();
+            let mut all = own.iter().map(Some).chain([None]);
+            all.find(|own| local_version(&bundles, own.map(String::as_str)) == *version)
+                .map(Option::<&String>::cloned)
+        };
+        if let Some(own) = fits(self.governance()) {
+            return Ok(Some((self.governance().bundles.clone(), own)));
         }
         let mut chain = Chain::default();
         for (at, bytes) in self.store.prefix(Table::Governance, &[])? {
@@ -266,9 +277,9 @@ impl Engine {
             let Ok(act) = Act::decode(row.kind, &row.payload) else { continue };
             let matters = matches!(act, Act::Genesis(_) | Act::Bundle(_));
             chain.add(Link { id: row.id, parents: row.parents, author: row.author, act });
-            let governance = matters.then(|| chain.current());
-            if let Some(governance) = governance.filter(|governance| governance.policy_digest() == *version) {
-                return Ok(Some(governance.bundles));
+            let Some(governance) = matters.then(|| chain.current()) else { continue };
+            if let Some(own) = fits(&governance) {
+                return Ok(Some((governance.bundles, own)));
             }
         }
         Ok(None)

@@ -7,6 +7,7 @@
 use super::admit::{Arrival, Candidate, Ledgered};
 use super::asked::Offer;
 use super::cards::competing_lives;
+use super::end::tombstone_size;
 use super::intent::{WriteError, WriteRequest, Written};
 use super::judge::{self, Question as Asked};
 use super::local::{done, key_of};
@@ -447,6 +448,7 @@ impl Engine {
             // Whoever may not delete may not delete by way of a card either; every other device asks its gate this.
             let question = Asked {
                 action: Action::Delete,
+                size: tombstone_size(stage, &object, keeps),
                 ..self.question(asked.request, Some(&subject), Some(&manifest), Base::Missing)
             };
             self.admit_local(stage, asked.request, &rules, &question, at.0)?

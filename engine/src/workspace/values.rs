@@ -3,7 +3,7 @@
 use super::intent::WriteError;
 use super::stage::Stage;
 use super::{Engine, strategy};
-use crate::document::{self, Edit};
+use crate::document::{self, Edit, EncodedChange};
 use crate::judgement::{Judge, Violation};
 use crate::store::StoreError;
 use crate::store::rows::ObjectRow;
@@ -14,6 +14,25 @@ use syncd_schema::{Manifest, ObjectId};
 
 /// The actor of an edit that is only tried. What it writes is dropped with its copy of the document.
 const NOBODY: [u8; 16] = [0xff; 16];
+
+/// An edit that was made on a copy, to be asked about as it is.
+pub(super) struct Made {
+    document: Automerge,
+    change: Option<EncodedChange>,
+}
+
+impl Made {
+    /// What its entry will say.
+    pub(super) fn size(&self) -> u64 {
+        self.change.as_ref().map_or(0, |change| change.bytes.len() as u64)
+    }
+
+    /// The same edit, made in earnest.
+    pub(super) fn put(self, document: &mut Automerge) -> Option<EncodedChange> {
+        *document = self.document;
+        self.change
+    }
+}
 
 impl Engine {
     /// What in an object's current value its collection's manifest does not allow: sorted, and the same on every device
@@ -80,6 +99,21 @@ impl Engine {
         self.must_fit(&row.object, &copy, manifest)?;
         let change = copy.get_change_by_hash(&ChangeHash(change.hash.0)).filter(|_| only_adds);
         Ok(change.is_some_and(|change| !document::only_adds(&change)))
+    }
+
+    /// Makes an edit on a copy of its document, where policies look at how large it becomes: others will see the change
+    /// and not the call. None where it cannot be made, which is said when it is tried in earnest.
+    pub(super) fn make_apart(
+        &mut self,
+        stage: &mut Stage,
+        row: &ObjectRow,
+        edit: &Edit,
+        (actor, time): ([u8; 16], i64),
+        manifest: &Manifest,
+    ) -> Result<Option<Made>, WriteError> {
+        let mut document = self.stage_object(stage, row.clone())?.document.clone();
+        let made = document::apply(&mut document, edit, actor, time, manifest);
+        Ok(made.ok().map(|change| Made { document, change }))
     }
 
     /// Refuses a manifest that cannot be in force here.

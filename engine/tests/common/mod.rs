@@ -81,6 +81,7 @@ pub fn config(seed: u64, disk: &Disk) -> Config {
         store_key: Zeroizing::new([seed as u8; 32]),
         identity: identity(seed),
         entropy: Box::new(Seeded::new(seed.wrapping_mul(1_000_003))),
+        policy: None,
     }
 }
 

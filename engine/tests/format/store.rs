@@ -63,6 +63,7 @@ pub(crate) fn config(disk: &Disk, byte: u8) -> Config {
         store_key: Zeroizing::new([byte; 32]),
         identity: identity(byte),
         entropy: Box::new(Chain([byte; 32])),
+        policy: None,
     }
 }
 
@@ -254,6 +255,7 @@ fn every_row(disk: &Disk) {
                 Table::Keys if key.starts_with(b"address/") => canonical::<Vec<String>>(&value).0,
                 Table::Keys if key.starts_with(b"judged/") => value.clone(),
                 Table::Keys if key.starts_with(b"unsettled/") => canonical::<(u64, u64)>(&value).0,
+                Table::Keys if key.starts_with(b"policy/") => canonical::<String>(&value).0,
                 Table::Keys => panic!("table keys has a row that docs/format.md does not know: {key:x?}"),
             };
             assert_eq!(again, value, "table {}, key {}", table.name(), hex::encode(key));

@@ -100,6 +100,7 @@ impl Device {
             store_key: Zeroizing::new(self.store_key),
             identity: self.identity(),
             entropy: Box::new(self.entropy.fork()),
+            policy: None,
         }
     }
 
