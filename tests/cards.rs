@@ -110,3 +110,45 @@ fn an_answer_is_rolled_back_and_says_so() {
     ada.run(&["repair", "rollback", edit["operation"].as_str().unwrap()]).fails(1, "not_an_answer");
     ada.run(&["repair", "rollback", accepted["operation"].as_str().unwrap()]).fails(1, "changed_since");
 }
+
+/// Most of a collection, deleted one by one: what is left of it is asked about once, shown, explained and declined.
+#[test]
+fn deletions_in_a_row_are_one_card() {
+    let ada = Device::new();
+    ada.run(&["init"]).ok();
+    for n in 0..14 {
+        ada.file(&format!("tree/{n}.txt"), format!("text {n}\n"));
+    }
+    ada.run(&["import", "tree"]).ok();
+    let objects = ada.run(&["list", "files"]).ok();
+    let objects: Vec<&str> =
+        objects.as_array().unwrap().iter().map(|row| row["object"].as_str().unwrap()).collect();
+    for object in &objects[..9] {
+        ada.run(&["delete", object]).ok();
+    }
+    let held = ada.run(&["delete", objects[9]]);
+    assert_eq!(held.code, 4, "{held:?}");
+    let card = held.json()["card"].as_str().unwrap().to_owned();
+    assert_eq!(ada.run(&["delete", objects[10]]).json()["card"], json!(card));
+    assert_eq!(ids(&ada.run(&["cards"]).ok()), std::slice::from_ref(&card));
+    assert_eq!(ada.run(&["get", objects[9]]).ok()["state"], "held");
+    let shown = ada.run(&["card", &card]).ok();
+    assert_eq!(
+        (&shown["kind"], &shown["values"][0]["value"]["deletes"]),
+        (&json!("deletion_burst"), &json!(2))
+    );
+    let words = ada.plain(&["card", &card]).out;
+    assert!(
+        words.contains(&format!("resolve {} decline", &card[..12])) && words.contains("(recommended)"),
+        "{words}"
+    );
+    let explained = ada.run(&["explain", objects[10]]).ok();
+    assert!(explained["next"].to_string().contains(&card), "{explained}");
+    ada.run(&["resolve", &card, "fork"]).fails(2, "usage");
+    ada.run(&["--actor", "agent:bot", "resolve", &card, "keep_remote"]).fails(3, "refused");
+    ada.run(&["resolve", &card, "decline", "--because", "the wrong folder"]).ok();
+    assert_eq!(ada.run(&["cards"]).ok(), json!([]));
+    assert_eq!(ada.run(&["get", objects[9]]).ok()["state"], "clean");
+    assert_eq!(ada.run(&["card", &card]).ok()["resolution"]["because"], "the wrong folder");
+    assert_eq!(ada.run(&["evidence", "verify"]).ok()["ok"], true);
+}

@@ -20,7 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use syncd_engine::workspace::Remains;
+use syncd_engine::conflict::Choice;
+use syncd_engine::workspace::{Remains, Resolve};
 use syncd_engine::{Engine, Intent, WriteRequest};
 use syncd_schema::message::{Position, Segment};
 use syncd_schema::{Digest, EntryKind, OperationId, Role, UnixMicros};
@@ -122,6 +123,17 @@ fn furnished_twice() -> (Disk, Disk) {
     };
     write(&mut ada, file, at(302)).expect("put");
     renew(&mut ada, "n5", at(303));
+    let bin = |n: u64| Some(format!("waste{n}").parse().unwrap());
+    let fill =
+        (0..10).map(|n| Intent::Put { collection: "bin".parse().unwrap(), object: bin(n), value: json!({}) });
+    let clear = (0..10).map(|n| Intent::Delete { object: bin(n).unwrap() });
+    for batch in [fill.collect::<Vec<_>>(), clear.collect()] {
+        let batch: Vec<_> = batch.into_iter().map(|intent| WriteRequest::new(user(), intent)).collect();
+        assert!(ada.write(&batch, at(303)).unwrap().0.iter().all(Result::is_ok));
+    }
+    let card = ada.cards(false).unwrap().into_iter().find(|card| card.kind == "deletion_burst").unwrap().card;
+    let resolve = Resolve { card, choice: Choice::Decline, value: None, pick: None, because: None };
+    write(&mut ada, Intent::Resolve(resolve), at(304)).expect("answered");
     let (mut bob, _) = member(&mut ada, 2, Role::Member);
     let mut hand = Hand::enrolled(&mut ada, 3, Role::Member);
     sync(&mut bob, &mut ada, at(310));

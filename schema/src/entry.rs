@@ -40,6 +40,8 @@ impl EntryKind {
     pub const PROPOSAL: Self = Self(19);
     /// An object begins anew, without what it was before.
     pub const REBIRTH: Self = Self(20);
+    /// Many deletions in a row begin, or somebody has answered whether they are to happen.
+    pub const BURST: Self = Self(21);
     /// A checkpoint somebody asked for.
     pub const CHECKPOINT: Self = Self(32);
 
@@ -60,7 +62,10 @@ impl EntryKind {
     pub const fn is_known(self) -> bool {
         self.is_governance()
             || self.is_change()
-            || matches!(self, Self::SESSION | Self::TOMBSTONE | Self::REBIRTH | Self::CHECKPOINT)
+            || matches!(
+                self,
+                Self::SESSION | Self::TOMBSTONE | Self::REBIRTH | Self::BURST | Self::CHECKPOINT
+            )
     }
 
     /// A word for people.
@@ -78,6 +83,7 @@ impl EntryKind {
             Self::RESOLUTION => "resolution",
             Self::PROPOSAL => "proposal",
             Self::REBIRTH => "rebirth",
+            Self::BURST => "burst",
             Self::CHECKPOINT => "checkpoint",
             _ => "unknown",
         }
@@ -211,10 +217,10 @@ impl Entry {
         if self.payload_len as usize > limit {
             return invalid("payload too large");
         }
-        let about_object =
-            self.kind.is_change() || matches!(self.kind, EntryKind::TOMBSTONE | EntryKind::REBIRTH);
+        let about_object = self.kind.is_change()
+            || matches!(self.kind, EntryKind::TOMBSTONE | EntryKind::REBIRTH | EntryKind::BURST);
         if self.kind.is_known() && about_object != self.subject.is_some() {
-            return invalid("changes, tombstones and rebirths have a subject, other kinds have none");
+            return invalid("changes, tombstones, rebirths and bursts have a subject, other kinds have none");
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! This crate knows no clock, no randomness, no file and no socket, and depends on none of the others.
 //! Start with [`entry`], the thing everything else is about, then [`governance`] and [`message`].
 
+pub mod burst;
 pub mod cbor;
 pub mod domain;
 pub mod entry;

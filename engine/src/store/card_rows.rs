@@ -109,6 +109,9 @@ pub enum AboutRow {
     /// Work on a life that had begun anew waits.
     #[n(9)]
     Late,
+    /// Many deletions in a row wait, by whose they are.
+    #[n(10)]
+    Burst(#[n(0)] Digest),
 }
 
 /// One row of `idempotency` that names the uses of a caller's key, on whatever device.

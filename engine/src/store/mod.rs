@@ -6,6 +6,7 @@
 //! `StorageBackend`.
 
 mod batch;
+mod burst_rows;
 mod card_rows;
 mod location;
 mod rebirth_rows;

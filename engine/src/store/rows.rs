@@ -3,6 +3,7 @@
 //! A change becomes part of a document only as an [`AdmittedChange`], which nobody can make without the gate's
 //! redeemed grant: there is no other way to write the `docs` table.
 
+pub use super::burst_rows::{AnswerRow, BurstRow, DeletionsRow};
 pub use super::card_rows::{
     AboutRow, CardEnd, CardRow, ConflictRow, ConflictsRow, DecidedRow, LinksRow, OpRow, PlaceKey, SideRow,
     TargetRow, UseRow, UsesRow,
@@ -68,6 +69,9 @@ pub struct LogRow {
     /// How many runs there are from `fold_from` on.
     #[n(8)]
     pub loose: u32,
+    /// Deletions among its last entries.
+    #[n(9)]
+    pub deletions: Vec<DeletionsRow>,
 }
 
 /// One row of `runs`.
@@ -356,6 +360,9 @@ pub struct PendingRow {
     /// Whether it is work on a life that had begun anew.
     #[n(11)]
     pub late: bool,
+    /// Whether it is a deletion behind many others.
+    #[n(12)]
+    pub in_burst: bool,
 }
 
 /// One row of `governance`: an admitted governance entry, kept apart so that opening reads no log.

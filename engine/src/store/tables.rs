@@ -16,6 +16,7 @@
 //! | `cards` | 0 open or 1 ended, card | what is asked, and how it ended | `cards` |
 //! | `links` | 0, digest, object key · 1, digest of collection and id, object key · 2, object key | nothing · nothing · what an object shares with none and refers to | judging what holds between objects |
 //! | `rebirths` | object id, 0, collection, 0, incarnation | what a life that began anew has dropped, and for what | open, judging what is about it |
+//! | `bursts` | whose deletions, of which collection | what was answered about them | judging them, `cards` |
 //! | `pending` | log number u32, position u64 | why an entry is not admitted | open, `explain` |
 //! | `idempotency` | hash of actor and key | the operation | repeated calls |
 //! | `decisions` | digest | a policy decision | `explain` |
@@ -50,6 +51,8 @@ pub enum Table {
     Links,
     /// Lives that began anew.
     Rebirths,
+    /// Answers about deletions in a row.
+    Bursts,
     /// Entries stored and not admitted.
     Pending,
     /// Operations by the caller's key.
@@ -70,7 +73,7 @@ pub enum Table {
 
 impl Table {
     /// All tables, made when a store is.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Plain,
         Self::Runs,
         Self::Logs,
@@ -81,6 +84,7 @@ impl Table {
         Self::Cards,
         Self::Links,
         Self::Rebirths,
+        Self::Bursts,
         Self::Pending,
         Self::Idempotency,
         Self::Decisions,
@@ -105,6 +109,7 @@ impl Table {
             Self::Cards => "cards",
             Self::Links => "links",
             Self::Rebirths => "rebirths",
+            Self::Bursts => "bursts",
             Self::Pending => "pending",
             Self::Idempotency => "idempotency",
             Self::Decisions => "decisions",

@@ -5,14 +5,11 @@
 //! one that is refused stays in its log and never in a document. Whatever waited is tried again when what it
 //! waits for may have come.
 
-use super::cards::Decided;
-use super::end::cover;
 use super::judge::Question;
 use super::rebirth::After;
 use super::stage::Stage;
 use super::waiting::Standing;
 use super::{Engine, ObjectKey, strategy, subject_key};
-use crate::document;
 use crate::guard;
 use crate::ledger;
 use crate::log::LogRecord;
@@ -24,13 +21,12 @@ use std::sync::Arc;
 use syncd_evidence::merkle::leaf_hash;
 use syncd_evidence::{Coverage, Finding, FindingKind, Record, RecordKind, Severity};
 use syncd_policy::{Gate, Origin, Redeemed, Refusal, Verdict};
-use syncd_schema::entry::Tombstone;
+use syncd_schema::burst::Burst;
 use syncd_schema::governance::{Act, Link, Member};
 use syncd_schema::message::Outcome;
 use syncd_schema::operation::EntryState;
 use syncd_schema::{
-    DeviceId, Digest, Entry, EntryKind, LogId, LogSeq, OperationId, OperationType, UnixMicros, cbor, domain,
-    limits,
+    DeviceId, Digest, Entry, EntryKind, LogId, LogSeq, OperationId, OperationType, UnixMicros, domain,
 };
 
 /// An entry that arrived, or that waited and is tried again.
@@ -41,6 +37,8 @@ pub(super) struct Arrival {
     pub(super) record: LogRecord,
     /// The actor of the session in force where the entry stands: a later session changes nothing for it.
     pub(super) session: Option<[u8; 16]>,
+    /// Whether it is a deletion behind many others in its log.
+    pub(super) in_burst: bool,
 }
 
 /// What the judgement of one entry says.
@@ -167,8 +165,11 @@ impl Engine {
                     }
                     EntryKind::TOMBSTONE => tombstones.push(Candidate { arrival, proof }),
                     EntryKind::REBIRTH => rebirths.push(Candidate { arrival, proof }),
-                    _ => {
+                    kind => {
                         progress = true;
+                        if kind == EntryKind::BURST {
+                            self.note_answer(stage, &arrival)?;
+                        }
                         self.admitted(stage, &arrival, proof.decision(), done);
                     }
                 },
@@ -234,6 +235,9 @@ impl Engine {
         } else {
             None
         };
+        if entry.kind == EntryKind::BURST && Burst::from_bytes(payload).is_err() {
+            return refused("it says nothing of a burst that can be read");
+        }
         if entry.kind == EntryKind::SESSION && payload.len() != 16 {
             return refused("a session has 16 bytes");
         }
@@ -380,70 +384,6 @@ impl Engine {
         if may_crowd { self.note_crowd(stage) } else { Ok(()) }
     }
 
-    /// A tombstone waits for the heads it names, so that it covers the same on every device.
-    fn apply_tombstone(
-        &mut self,
-        stage: &mut Stage,
-        candidate: Candidate,
-        done: &mut Ledgered,
-    ) -> Result<bool, StoreError> {
-        let Candidate { arrival, proof } = candidate;
-        let entry = &arrival.record.entry;
-        let payload = arrival.record.payload.as_deref().unwrap_or_default();
-        let tombstone: Tombstone = match cbor::decode("tombstone", payload, limits::RECORD_BYTES) {
-            Ok(tombstone) => tombstone,
-            Err(error) => {
-                let judged = Judged::Refused { reason: error.to_string(), decision: None, finding: true };
-                self.not_admitted(stage, &arrival, judged, done)?;
-                return Ok(false);
-            }
-        };
-        let Some(subject) = &entry.subject else { return Ok(false) };
-        let key = subject_key(subject);
-        self.staged_object(stage, &key)?;
-        if tombstone.heads.is_empty() || tombstone.heads.len() > limits::CHANGE_DEPS {
-            let reason = "it names no state, or too many".to_owned();
-            self.not_admitted(
-                stage,
-                &arrival,
-                Judged::Refused { reason, decision: None, finding: true },
-                done,
-            )?;
-            return Ok(false);
-        }
-        let missing: Vec<Digest> = match stage.objects.get(&key) {
-            Some(staged) => tombstone
-                .heads
-                .iter()
-                .filter(|head| !document::holds(&staged.document, head))
-                .copied()
-                .collect(),
-            None => vec![Digest(subject.incarnation.0)],
-        };
-        if !missing.is_empty() {
-            let reason = "it deletes a state that has not arrived".to_owned();
-            self.not_admitted(
-                stage,
-                &arrival,
-                Judged::Waits { missing, requires: Vec::new(), reason },
-                done,
-            )?;
-            return Ok(false);
-        }
-        if let Some(staged) = stage.objects.get_mut(&key) {
-            staged.row.heads = document::heads(&staged.document);
-            cover(&mut staged.row, &tombstone.heads, entry.time);
-            staged.row.yield_to(tombstone.keeps);
-            staged.row_changed = true;
-            staged.remote = true;
-            let decided = Decided::of(entry, arrival.log.device, None);
-            staged.decided.push(Decided { covers: tombstone.heads, ..decided });
-            stage.tombstones.push((key, (arrival.no, arrival.seq)));
-        }
-        self.admitted(stage, &arrival, proof.decision(), done);
-        Ok(true)
-    }
-
     pub(super) fn admitted(
         &mut self,
         stage: &mut Stage,
@@ -540,6 +480,7 @@ impl Engine {
                 apart: false,
                 withheld,
                 late: false,
+                in_burst: arrival.in_burst,
             }),
         );
         done.states.insert(at, (arrival.log, state, None));

@@ -1,5 +1,6 @@
 //! Cards as they are shown: what is asked, every side with its author and what that had seen, and what each answer does.
 
+use super::burst::WINDOW;
 use super::cards::{CardKind, competing_lives};
 use super::judge::MACHINE_GENERATIONS;
 use super::local::key_of;
@@ -180,7 +181,7 @@ impl Engine {
             values,
             may_decide: if row.about == AboutRow::Late {
                 "a person who governs: an owner or admin"
-            } else if row.generation >= MACHINE_GENERATIONS {
+            } else if row.generation >= MACHINE_GENERATIONS || matches!(row.about, AboutRow::Burst(_)) {
                 "a person"
             } else {
                 "a person or an agent"
@@ -246,6 +247,7 @@ impl Engine {
                 Ok(offers)
             }
             AboutRow::Late => self.late_offers(&key),
+            AboutRow::Burst(of) => self.burst_offers(of),
             AboutRow::Value(_) => self.object_offers(&[key]),
             AboutRow::Unique(digest) => {
                 let objects: Vec<ObjectKey> = self.sharing(digest)?.into_iter().collect();
@@ -439,6 +441,8 @@ impl Engine {
             (AboutRow::Value(_), Choice::Merge) => "The value given with --value, which has to fit the collection, becomes the object's on every device.".to_owned(),
             (AboutRow::Held(..), Choice::Local | Choice::Decline) => "The change is let in together with what takes it back: nothing looks different, and everybody goes on.".to_owned(),
             (AboutRow::Held(..), Choice::Remote) => "The change is let in on every device.".to_owned(),
+            (AboutRow::Burst(_), Choice::Remote) => format!("All of these deletions happen on every device, and those that follow them among the next {WINDOW} operations there."),
+            (AboutRow::Burst(_), _) => "None of these deletions happens, on any device; the objects stay as they are.".to_owned(),
             (_, Choice::Local) => format!("What is shown here stays at {at}, on every device; the other side stays in its history."),
             (_, Choice::Remote) => format!("The other side takes its place at {at}, on every device; what is shown here stays in its history.{pick}"),
             (_, Choice::Merge) => format!("The value given with --value, or that of the operation given with --pick, is written at {at} on every device."),
@@ -449,6 +453,7 @@ impl Engine {
         let fits = |choice: &Choice| match (&row.about, choice) {
             (AboutRow::Held(..), Choice::Decline) => true,
             (AboutRow::Late, choice) => matches!(choice, Choice::Merge | Choice::Decline),
+            (AboutRow::Burst(_), choice) => matches!(choice, Choice::Remote | Choice::Decline),
             (AboutRow::Value(_) | AboutRow::Replay(_), choice) => *choice == Choice::Merge,
             (AboutRow::Unique(_) | AboutRow::Dangling(_), choice) => {
                 matches!(choice, Choice::Local | Choice::Remote)
@@ -462,7 +467,9 @@ impl Engine {
             // Nobody but the person who asks can know; losing nothing is the best advice there is.
             recommended: matches!(
                 (&row.about, choice),
-                (AboutRow::Lives, Choice::Fork) | (AboutRow::Deletion, Choice::Local)
+                (AboutRow::Lives, Choice::Fork)
+                    | (AboutRow::Deletion, Choice::Local)
+                    | (AboutRow::Burst(_), Choice::Decline)
             ),
         };
         Choice::ALL.into_iter().filter(fits).map(option).collect()

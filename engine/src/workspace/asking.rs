@@ -192,6 +192,7 @@ impl Engine {
             apart: false,
             withheld: false,
             late: false,
+            in_burst: false,
         };
         stage.pending.insert(at, Some(row));
         self.open_held(stage, &key, entry.payload_digest, at);

@@ -54,10 +54,12 @@ pub enum CardKind {
     ReplayCollision,
     /// Work on what an object was before it began anew.
     LateWork,
+    /// Unusually many deletions in a row.
+    DeletionBurst,
 }
 
 impl CardKind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::ConcurrentValue,
         Self::DeleteEdit,
         Self::ReplacedContainer,
@@ -73,6 +75,7 @@ impl CardKind {
         Self::ConcurrentEdit,
         Self::ReplayCollision,
         Self::LateWork,
+        Self::DeletionBurst,
     ];
 
     /// The word used in lists and records.
@@ -94,6 +97,7 @@ impl CardKind {
             Self::ConcurrentEdit => "concurrent_edit",
             Self::ReplayCollision => "replay_collision",
             Self::LateWork => "late_work",
+            Self::DeletionBurst => "deletion_burst",
         }
     }
 

@@ -1,19 +1,23 @@
 //! How objects end: a tombstone covers the heads that its author had seen, and nothing else.
 
+use super::admit::{Arrival, Candidate, Judged, Ledgered};
+use super::burst::Verdict;
+use super::burst_answer::declined_already;
 use super::cards::Decided;
 use super::intent::{WriteError, WriteRequest, Written};
 use super::judge::Question;
 use super::local::{done, key_of};
 use super::stage::Stage;
-use super::{Engine, ObjectKey};
+use super::{Engine, ObjectKey, subject_key};
 use crate::document;
+use crate::store::StoreError;
 use crate::store::rows::ObjectRow;
 use crate::store::tables::LogNo;
 use std::sync::Arc;
 use syncd_policy::{Action, Base, Redeemed};
 use syncd_schema::entry::{Subject, Tombstone};
 use syncd_schema::{
-    Digest, Entry, EntryKind, Incarnation, ObjectId, OperationId, OperationType, UnixMicros, cbor,
+    Digest, Entry, EntryKind, Incarnation, ObjectId, OperationId, OperationType, UnixMicros, cbor, limits,
 };
 
 impl Engine {
@@ -27,6 +31,10 @@ impl Engine {
         let rules = Arc::clone(&self.rules);
         let mut ends: Vec<End> = Vec::new();
         for row in self.deletable(stage, object)? {
+            if let Some(waiting) = self.waits_already(&request.actor, &row)? {
+                return Ok(waiting);
+            }
+            self.brace(stage, request, &row)?;
             let manifest = rules.governance.manifest(&row.collection);
             let log = self.log_for(stage, &manifest)?;
             let mut at = self.next_operation(stage, log);
@@ -57,15 +65,41 @@ impl Engine {
         end: End,
     ) -> Result<Written, WriteError> {
         let End { row, log, at, subject, proof } = end;
-        let key = key_of(&row);
-        let staged = self.stage_object(stage, row)?;
-        let heads = document::heads(&staged.document);
-        let payload = cbor::encode(&Tombstone { heads: heads.clone(), keeps: None });
-        let object = subject.object.clone();
-        let entry = self.record_entry(request, EntryKind::TOMBSTONE, at, Some(subject), &payload);
-        self.cover(stage, &key, &entry, &heads, None, "delete");
-        self.log_entry(stage, log, entry, payload, &proof, OperationType::Tombstone);
-        Ok(done(at.0, Some(object), heads))
+        let heads = document::heads(&self.stage_object(stage, row)?.document);
+        let tombstone = Tombstone { heads, keeps: None };
+        let entry =
+            self.record_entry(request, EntryKind::TOMBSTONE, at, Some(subject), &cbor::encode(&tombstone));
+        self.log_deletion(stage, log, (entry, tombstone), &proof, ("delete", OperationType::Tombstone))
+    }
+
+    /// Logs a deletion, which takes effect unless it stands behind many others: then it waits with them.
+    pub(super) fn log_deletion(
+        &mut self,
+        stage: &mut Stage,
+        log: LogNo,
+        (entry, tombstone): (Entry, Tombstone),
+        proof: &Redeemed,
+        (choice, kind): (&str, OperationType),
+    ) -> Result<Written, WriteError> {
+        let Some(key) = entry.subject.as_ref().map(subject_key) else { return Err(WriteError::Grant) };
+        let (operation, payload) = (entry.operation, cbor::encode(&tombstone));
+        let (verdict, of) = self.next_deletion(stage, log, (&entry.actor, &key.1))?;
+        match verdict {
+            Verdict::Happens => {
+                self.cover(stage, &key, &entry, &tombstone.heads, tombstone.keeps, choice);
+                self.log_entry(stage, log, entry.clone(), payload, proof, kind);
+                self.count_own(stage, log, &entry);
+                Ok(done(operation, Some(key.0), tombstone.heads))
+            }
+            Verdict::Waits => {
+                let at = self.append_withheld(stage, log, &entry, payload, proof);
+                self.count_own(stage, log, &entry);
+                self.hold_deletion(stage, at, &entry, &of, proof);
+                let card = self.burst_card(&of, &self.open_part(Some(stage), &of)?);
+                Ok(self.waiting_deletion(operation, key, card))
+            }
+            Verdict::Declined(by) => Err(declined_already(of, &by)),
+        }
     }
 
     /// Notes on the stage that this device's tombstone covers these heads.
@@ -90,6 +124,52 @@ impl Engine {
         staged.decided.push(decided);
     }
 
+    /// Carries out a deletion that the gate permits. It waits for the heads it names, so that it covers the same on every
+    /// device.
+    pub(super) fn apply_tombstone(
+        &mut self,
+        stage: &mut Stage,
+        Candidate { arrival, proof }: Candidate,
+        done: &mut Ledgered,
+    ) -> Result<bool, StoreError> {
+        let entry = &arrival.record.entry;
+        let Some(key) = entry.subject.as_ref().map(subject_key) else { return Ok(false) };
+        let tombstone = match read_tombstone(&arrival) {
+            Ok(tombstone) => tombstone,
+            Err(reason) => {
+                let judged = Judged::Refused { reason, decision: None, finding: true };
+                return self.not_admitted(stage, &arrival, judged, done).map(|()| false);
+            }
+        };
+        let missing: Vec<Digest> = match self.staged_object(stage, &key)? {
+            Some(staged) => {
+                let lacks = |head: &&Digest| !document::holds(&staged.document, head);
+                tombstone.heads.iter().filter(lacks).copied().collect()
+            }
+            None => vec![Digest(key.2.0)],
+        };
+        if !missing.is_empty() {
+            let reason = "it deletes a state that has not arrived".to_owned();
+            let judged = Judged::Waits { missing, requires: Vec::new(), reason };
+            return self.not_admitted(stage, &arrival, judged, done).map(|()| false);
+        }
+        if self.keeps_out(stage, &arrival, &proof, done)? {
+            return Ok(false);
+        }
+        if let Some(staged) = stage.objects.get_mut(&key) {
+            staged.row.heads = document::heads(&staged.document);
+            cover(&mut staged.row, &tombstone.heads, entry.time);
+            staged.row.yield_to(tombstone.keeps);
+            staged.row_changed = true;
+            staged.remote = true;
+            let decided = Decided::of(entry, arrival.log.device, None);
+            staged.decided.push(Decided { covers: tombstone.heads, ..decided });
+            stage.tombstones.push((key, (arrival.no, arrival.seq)));
+        }
+        self.admitted(stage, &arrival, proof.decision(), done);
+        Ok(true)
+    }
+
     /// The lives of an object that are not ended yet, at least one.
     fn deletable(&self, stage: &Stage, object: &ObjectId) -> Result<Vec<ObjectRow>, WriteError> {
         let mut lives = self.standing_lives(object)?;
@@ -104,6 +184,17 @@ impl Engine {
         lives.retain(|row| !row.is_tombstoned());
         if lives.is_empty() { Err(WriteError::Tombstoned(object.clone())) } else { Ok(lives) }
     }
+}
+
+/// What a deletion says, or why it says nothing.
+fn read_tombstone(arrival: &Arrival) -> Result<Tombstone, String> {
+    let payload = arrival.record.payload.as_deref().unwrap_or_default();
+    let tombstone: Tombstone =
+        cbor::decode("tombstone", payload, limits::RECORD_BYTES).map_err(|error| error.to_string())?;
+    if tombstone.heads.is_empty() || tombstone.heads.len() > limits::CHANGE_DEPS {
+        return Err("it names no state, or too many".to_owned());
+    }
+    Ok(tombstone)
 }
 
 /// How large the record of a deletion will be: others judge it by that too.

@@ -6,7 +6,7 @@ use super::segments::Found;
 use super::{Engine, LogState, strategy};
 use crate::ledger;
 use crate::store::StoreError;
-use crate::store::rows::{self, LogKind, RunRow};
+use crate::store::rows::{self, LogKind, PendingRow, RunRow};
 use crate::store::tables::{LogNo, Table, key};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -14,8 +14,8 @@ use syncd_evidence::{Record, RecordKind};
 use syncd_policy::Decision;
 use syncd_schema::operation::EntryState;
 use syncd_schema::{
-    Actor, Collection, DeviceId, Digest, Entry, EntryKind, LogSeq, ObjectId, OperationId, OperationStatus,
-    OperationType,
+    Actor, Collection, DeviceId, Digest, Entry, EntryKind, LogSeq, ObjectId, ObjectState, OperationId,
+    OperationStatus, OperationType,
 };
 
 /// One operation on an object.
@@ -103,6 +103,7 @@ impl Engine {
         Ok(items.into_iter().map(|(no, seq, entry)| self.item(no, seq, &entry)).collect())
     }
 
+    /// The deletions of an object that were admitted.
     pub(super) fn tombstones_of(&self, object: &ObjectId) -> Result<Vec<(LogNo, LogSeq, Entry)>, StoreError> {
         let mut found = Vec::new();
         let any = self.object_lives(object)?.iter().any(|row| !row.covered.is_empty());
@@ -116,9 +117,11 @@ impl Engine {
             self.walk_runs(*no, LogSeq(0), |first, row| {
                 for (index, record) in super::segments::decode_run(*no, first, &row)?.into_iter().enumerate()
                 {
+                    let seq = first.plus(index as u64);
                     let about = record.entry.subject.as_ref().is_some_and(|s| s.object == *object);
-                    if about && record.entry.kind == EntryKind::TOMBSTONE {
-                        found.push((*no, first.plus(index as u64), record.entry));
+                    let ends = about && record.entry.kind == EntryKind::TOMBSTONE;
+                    if ends && !self.pending.contains(&(*no, seq)) {
+                        found.push((*no, seq, record.entry));
                     }
                 }
                 Ok(true)
@@ -392,8 +395,7 @@ impl Engine {
                 EntryState::Refused => {
                     "It stays in its log as evidence; its author may write it anew.".to_owned()
                 }
-                _ => "Sync with a device that holds what it waits for; it is then taken up by itself."
-                    .to_owned(),
+                _ => self.way_on(pending)?,
             });
         }
         let word = serde_json::to_value(state).ok().and_then(|v| v.as_str().map(str::to_owned));
@@ -403,6 +405,19 @@ impl Engine {
             because,
             next,
         })
+    }
+
+    /// What lets in an entry that is held.
+    fn way_on(&self, row: &PendingRow) -> Result<String, StoreError> {
+        let card = match (&row.object, &row.asks) {
+            (_, Some(of)) if row.in_burst => self.burst_card(of, &self.open_part(None, of)?),
+            (Some(object), Some(change)) => Some(self.held_card(object, change)),
+            _ => None,
+        };
+        Ok(card.map_or_else(
+            || "Sync with a device that holds what it waits for; it is then taken up by itself.".to_owned(),
+            |card| format!("See what is asked with `card {card}`, and answer with `resolve`."),
+        ))
     }
 
     fn explain_record(&self, record: &Record) -> Result<Explanation, StoreError> {
@@ -466,7 +481,11 @@ impl Engine {
                 "conflicted"
             }
             None if last.kind == EntryKind::REBIRTH.word() => "erased",
-            _ if last.status != EntryState::Admitted => self.waiting_word(object),
+            _ if last.status != EntryState::Admitted => match self.state_of(&lives) {
+                ObjectState::Held => "held",
+                ObjectState::Clean => "clean",
+                _ => self.waiting_word(object),
+            },
             _ => "clean",
         };
         for ((no, seq), row) in self.pending.of_object(object) {
@@ -475,10 +494,13 @@ impl Engine {
                 self.log_name(*no),
                 row.reason
             ));
-            next.push(
-                "See `explain` of that operation, or sync with the device that has what it waits for."
-                    .to_owned(),
-            );
+            next.push(match row.asks {
+                Some(_) => self.way_on(row)?,
+                None => {
+                    "See `explain` of that operation, or sync with the device that has what it waits for."
+                        .to_owned()
+                }
+            });
         }
         if let Some(stop) = self.stopped() {
             because.push(stop.to_string());

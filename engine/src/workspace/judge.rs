@@ -8,6 +8,7 @@ use crate::conflict::{self, Settlement};
 use crate::guard;
 use std::sync::Arc;
 use syncd_policy::{Action, Base, Gate, Grant, Origin, Refusal, Request};
+use syncd_schema::burst::Burst;
 use syncd_schema::entry::Subject;
 use syncd_schema::governance::Act;
 use syncd_schema::manifest::{EncryptionScope, MergeStrategy, PolicyClass};
@@ -95,6 +96,8 @@ impl<'a> Question<'a> {
             (EntryKind::RESOLUTION, _) => (Action::Operation(OperationType::Resolve), None, false),
             (EntryKind::TOMBSTONE, _) => (Action::Delete, None, false),
             (EntryKind::REBIRTH, _) => (Action::Rebirth, None, false),
+            // As an answer; with its payload it may turn out to be the beginning.
+            (EntryKind::BURST, _) => (Action::Operation(OperationType::Resolve), None, false),
             (EntryKind::CHECKPOINT, _) => (Action::Operation(OperationType::Checkpoint), None, false),
             (_, Some(act)) => governance_request(act, governance),
             _ => (Action::Operation(OperationType::Replay), None, false),
@@ -126,6 +129,11 @@ impl<'a> Question<'a> {
     /// The same question of an entry whose payload is a resolution.
     pub(crate) fn with_payload(mut self, entry: &Entry, payload: &[u8]) -> Self {
         self.argued = entry.kind == EntryKind::RESOLUTION && is_argued(payload);
+        match Burst::from_bytes(payload) {
+            _ if entry.kind != EntryKind::BURST => {}
+            Ok(Burst::Answer(answer)) => self.argued = answer.lets_in || answer.actor == entry.actor,
+            _ => self.action = Action::Operation(OperationType::Detect),
+        }
         self
     }
 

@@ -69,6 +69,7 @@ impl Engine {
         self.finish_genesis(now)?;
         let went_on = self.after_governance(now)?;
         let mut stage = self.stage(now);
+        stage.bursts.planned = self.planned_deletions(batch)?;
         let mut answers = Vec::new();
         for request in batch {
             // A commit must fit one segment, since its entries share one signature.
@@ -89,6 +90,7 @@ impl Engine {
         }
         self.admit_woken(&mut stage)?;
         let mut events = self.commit(stage)?;
+        events.extend(self.carry_out_answers(now)?);
         if events.contains(&Event::GovernanceChanged) {
             events.extend(self.after_governance(now)?);
         }

@@ -412,6 +412,7 @@ impl Engine {
             apart: true,
             withheld: false,
             late: false,
+            in_burst: false,
         };
         stage.pending.insert(at, Some(row));
     }

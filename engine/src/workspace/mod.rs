@@ -9,6 +9,8 @@ mod admit;
 mod asked;
 mod asking;
 mod author;
+mod burst;
+mod burst_answer;
 mod cache;
 mod cards;
 mod contradictions;
@@ -79,7 +81,7 @@ use crate::store::tables::LogNo;
 use cache::Cache;
 use lru::LruCache;
 use peers::InFlight;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use syncd_evidence::Tree;
 use syncd_policy::{Gate, Policies};
@@ -187,6 +189,8 @@ pub struct Engine {
     erases: bool,
     /// Cards whose time is over and which the program could not answer: not tried again before it is restarted.
     not_expiring: HashSet<Digest>,
+    /// Deletions in a row that were answered, and are to be carried out.
+    answered: BTreeSet<Digest>,
     in_flight: InFlight,
     decisions_stored: HashSet<Digest>,
     /// How far of other logs this device's own has said since it was opened.

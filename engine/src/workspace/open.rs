@@ -15,7 +15,7 @@ use crate::store::seal::SealKey;
 use crate::store::tables::{LogNo, Table, key};
 use crate::store::{Batch, Location, Store, StoreError};
 use lru::LruCache;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use syncd_evidence::Coverage;
@@ -248,6 +248,7 @@ impl Engine {
             rebirths: BTreeMap::new(),
             erases: false,
             not_expiring: HashSet::new(),
+            answered: BTreeSet::new(),
             in_flight: BTreeMap::new(),
             decisions_stored: HashSet::new(),
             said_seen: BTreeMap::new(),
@@ -317,7 +318,7 @@ impl Engine {
                 self.pending.insert(at, row);
             }
         }
-        Ok(())
+        self.read_answered()
     }
 
     /// The chain is kept apart from the logs, so that opening does not read those.

@@ -118,6 +118,7 @@ impl Engine {
             apart: false,
             withheld: false,
             late: false,
+            in_burst: false,
         };
         stage.pending.insert((log, seq), Some(row));
         self.open_held(stage, key, hash, (log, seq))

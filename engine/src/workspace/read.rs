@@ -272,9 +272,10 @@ impl Engine {
         Ok(result)
     }
 
-    fn state_of(&self, lives: &[ObjectRow]) -> ObjectState {
+    pub(super) fn state_of(&self, lives: &[ObjectRow]) -> ObjectState {
         let Some(first) = lives.first() else { return ObjectState::Blocked };
-        let blocks = |row: &PendingRow| matches!(row.state, EntryState::Held | EntryState::Refused);
+        // A deletion that was declined with many others leaves the object as it is.
+        let blocks = |row: &PendingRow| row.state == EntryState::Held || !row.in_burst;
         if lives.len() > 1 || first.is_half_deleted() {
             ObjectState::Conflicted
         } else if first.is_tombstoned() {

@@ -314,6 +314,7 @@ impl Engine {
             apart: false,
             withheld: false,
             late: true,
+            in_burst: false,
         };
         stage.pending.insert(at, Some(row));
     }

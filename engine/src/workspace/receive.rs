@@ -288,7 +288,10 @@ impl Engine {
             if record.entry.kind == EntryKind::SESSION {
                 session = record.payload.as_ref().map(|payload| change_actor(&segment.log, payload));
             }
-            arrivals.push(Arrival { log: segment.log, no, seq, record, session });
+            let place = (&segment.log, no, seq);
+            let payload = record.payload.as_deref().unwrap_or_default();
+            let in_burst = self.count_deletion(&mut stage, place, &record.entry, payload);
+            arrivals.push(Arrival { log: segment.log, no, seq, record, session, in_burst });
         }
         self.alter_log(&mut stage, no, |row| row.actor = session);
         let outcomes = self.admit(&mut stage, arrivals)?;
@@ -299,6 +302,7 @@ impl Engine {
         let on = self.go_on_with(&mut stage, &segment.log);
         let mut events = self.commit(stage)?;
         events.extend(on.map(|row| self.went_on(row)));
+        events.extend(self.carry_out_answers(now)?);
         events.extend(self.after_governance(now)?);
         Ok(Receipt { size, received, outcomes, events })
     }
@@ -347,7 +351,8 @@ impl Engine {
             }
             let session = self.pending.get(&(no, seq)).and_then(|row| row.session);
             stage.rewritten.insert((no, seq), record.payload.clone());
-            arrivals.push(Arrival { log: segment.log, no, seq, record: record.clone(), session });
+            let record = record.clone();
+            arrivals.push(Arrival { log: segment.log, no, seq, record, session, in_burst: false });
         }
         let outcomes = self.admit(&mut stage, arrivals)?;
         let events = self.commit(stage)?;

@@ -178,6 +178,7 @@ impl Engine {
             AboutRow::Value(_) => self.resolve_value(stage, &answering),
             AboutRow::Unique(digest) => self.resolve_shared(stage, &answering, &digest),
             AboutRow::Dangling(ref target) => self.resolve_dangling(stage, &answering, target),
+            AboutRow::Burst(of) => self.resolve_burst(stage, &answering, &of),
         }
     }
 
@@ -291,7 +292,10 @@ impl Engine {
         };
         let record = LogRecord { entry: entry.clone(), payload: Some(bytes.clone()) };
         let (seq, _) = self.append(stage, log, entry, bytes);
-        Candidate { arrival: Arrival { log: name, no: log, seq, record, session: None }, proof }
+        Candidate {
+            arrival: Arrival { log: name, no: log, seq, record, session: None, in_burst: false },
+            proof,
+        }
     }
 
     /// Lets in what was decided, and whatever had waited for it.
@@ -453,16 +457,13 @@ impl Engine {
             };
             self.admit_local(stage, asked.request, &rules, &question, at.0)?
         };
-        let payload = |heads: Vec<Digest>| cbor::encode(&Tombstone { heads, keeps });
-        let key = key_of(&object);
-        let staged = self.stage_object(stage, object)?;
-        let heads = document::heads(&staged.document);
-        let payload = payload(heads.clone());
+        let heads = document::heads(&self.stage_object(stage, object)?.document);
+        let tombstone = Tombstone { heads, keeps };
+        let payload = cbor::encode(&tombstone);
         let mut entry = self.record_entry(asked.request, EntryKind::TOMBSTONE, at, Some(subject), &payload);
         entry.note.clone_from(&asked.resolve.because);
-        self.cover(stage, &key, &entry, &heads, keeps, asked.resolve.choice.word());
-        self.log_entry(stage, log, entry, payload, &proof, OperationType::Resolve);
-        Ok(done(at.0, Some(key.0), heads))
+        let how = (asked.resolve.choice.word(), OperationType::Resolve);
+        self.log_deletion(stage, log, (entry, tombstone), &proof, how)
     }
 
     /// Makes an object of its own out of what would else be given up. Its id follows from the card, so that two

@@ -4,6 +4,7 @@
 //! becomes visible as a whole: entries, documents, index, evidence and checkpoints in one transaction, with one
 //! signature per log.
 
+use super::burst::Bursts;
 use super::cache::{self, Loaded};
 use super::cards::{Decided, Judged};
 use super::erase::{ERASING, Rewritten};
@@ -95,6 +96,7 @@ pub(crate) struct Stage {
     pub(super) erases: bool,
     /// The newest entry that may have decided something about whole objects.
     pub(super) deciding: Option<DecidedRow>,
+    pub(super) bursts: Bursts,
     findings: HashMap<Digest, Finding>,
     decisions_of_last: BTreeSet<Digest>,
     said_seen: Vec<(LogId, LogSeq)>,
@@ -157,6 +159,7 @@ impl Engine {
             rewritten: Rewritten::new(),
             erases: false,
             deciding: None,
+            bursts: Bursts::default(),
             findings: HashMap::new(),
             decisions_of_last: BTreeSet::new(),
             said_seen: Vec::new(),
@@ -405,6 +408,7 @@ impl Engine {
         for entry in std::mem::take(&mut stage.keyed) {
             self.note_key(&mut stage, &entry)?;
         }
+        self.update_bursts(&mut stage)?;
         for (no, records) in std::mem::take(&mut stage.appended) {
             self.seal_appended(&mut stage, no, &records)?;
         }
@@ -482,6 +486,7 @@ impl Engine {
             stage.events.push(Event::Erased);
         }
         self.rebirths.extend(stage.rebirths);
+        self.remember_answered(&stage.bursts);
         self.said_seen.extend(stage.said_seen);
         self.decisions_stored.extend(stage.decisions);
         self.next_document = stage.next_document;
@@ -570,6 +575,7 @@ pub(crate) fn new_log(kind: LogKind) -> LogRow {
         frozen: false,
         fold_from: LogSeq(0),
         loose: 0,
+        deletions: Vec::new(),
     }
 }
 

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use syncd_evidence::Tree;
 use syncd_evidence::merkle::leaf_hash;
 use syncd_evidence::{CoveredLog, Outcome};
-use syncd_schema::{DeviceId, Digest, EntryKind, LogSeq};
+use syncd_schema::{DeviceId, Digest, EntryKind, LogSeq, OperationId};
 
 /// What was found about one log.
 #[derive(Clone, Debug, Serialize)]
@@ -74,6 +74,8 @@ pub(super) struct Walk {
     pub(super) cards: BTreeSet<Digest>,
     /// Governance entries that were admitted.
     governance: u64,
+    /// Answers about deletions in a row that were admitted, by what they are about.
+    pub(super) answers: BTreeMap<Digest, BTreeSet<OperationId>>,
 }
 
 impl Walk {
@@ -122,6 +124,7 @@ impl Engine {
         self.verify_rows(&mut walk)?;
         let documents = self.verify_documents(&mut walk, |count| progress(done + count, total))?;
         self.verify_cards(&mut walk)?;
+        self.verify_bursts(&mut walk)?;
         self.verify_competing(&mut walk)?;
         self.verify_decisions(&mut walk)?;
         let index = reports.iter().position(|report| report.kind == "ledger").unwrap_or_default();
@@ -246,6 +249,9 @@ impl Engine {
                         walk.violation(place(), "it is admitted and missing from the table of governance");
                     }
                 }
+            }
+            if admitted && !is_branch {
+                self.verify_answer(&record, walk);
             }
             if let (Some(subject), EntryKind::EDIT, true, false) =
                 (&entry.subject, entry.kind, admitted, is_branch)

@@ -2,12 +2,14 @@
 
 use super::Engine;
 use super::verify::Walk;
+use crate::log::LogRecord;
 use crate::store::StoreError;
-use crate::store::rows::{self, AboutRow, CardRow, LinksRow, ObjectRow};
+use crate::store::rows::{self, AboutRow, BurstRow, CardRow, LinksRow, ObjectRow};
 use crate::store::tables::{Table, key};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use syncd_evidence::{Record, RecordKind};
-use syncd_schema::Digest;
+use syncd_schema::burst::{self, Burst};
+use syncd_schema::{Digest, EntryKind, LogId};
 
 /// The card that a record of the ledger says was opened.
 pub(super) fn opened_by(record: &Record) -> Option<Digest> {
@@ -37,12 +39,46 @@ impl Engine {
         }
         for (at, row) in self.pending.iter() {
             if let (Some(object), Some(change)) = (&row.object, &row.asks) {
-                let card = self.held_card(object, change);
+                let card = match row.in_burst {
+                    true => self.burst_card(change, &self.open_part(None, change)?),
+                    false => Some(self.held_card(object, change)),
+                };
+                // Deletions that are answered wait for nobody but this device.
+                let Some(card) = card else { continue };
                 if self.store.get(Table::Cards, &key::card(&card, true))?.is_none() {
                     let text = format!("entry {} of log {} waits for it, and it is not open", at.1, at.0.0);
                     walk.violation(place(&card), text);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Notes what an entry answers about deletions in a row.
+    pub(super) fn verify_answer(&self, record: &LogRecord, walk: &mut Walk) {
+        let payload = record.payload.as_deref().filter(|_| record.entry.kind == EntryKind::BURST);
+        let said = payload.and_then(|payload| Burst::from_bytes(payload).ok());
+        if let (Some(Burst::Answer(answer)), Some(subject)) = (said, &record.entry.subject) {
+            let log = LogId { workspace: self.workspace, device: answer.device, epoch: answer.epoch };
+            let of = burst::name(&log, &answer.actor, &subject.collection);
+            walk.answers.entry(of).or_default().insert(record.entry.operation);
+        }
+    }
+
+    /// Compares what is kept of answers about deletions in a row with the entries that give them.
+    pub(super) fn verify_bursts(&self, walk: &mut Walk) -> Result<(), StoreError> {
+        let mut expected = std::mem::take(&mut walk.answers);
+        for at in self.store.keys(Table::Bursts, &[], usize::MAX)? {
+            let Ok(Some(row)) = rows::read::<BurstRow>(&self.store, Table::Bursts, &at) else { continue };
+            let of = burst::name(&row.log, &row.actor, &row.collection);
+            let kept: BTreeSet<_> = row.answers.iter().map(|answer| answer.by.operation).collect();
+            if of.0.as_slice() != at || expected.remove(&of).as_ref() != Some(&kept) {
+                let place = format!("table bursts, key {}", hex::encode(&at));
+                walk.violation(place, "the logs give other answers");
+            }
+        }
+        for of in expected.into_keys() {
+            walk.violation(format!("table bursts, key {of}"), "it is missing");
         }
         Ok(())
     }
@@ -135,6 +171,7 @@ impl Engine {
             AboutRow::Dangling(ref target) => {
                 self.dangling_card(&object, target) == *card && self.is_gone(None, target)?
             }
+            AboutRow::Burst(of) => self.burst_card(&of, &self.open_part(None, &of)?) == Some(*card),
             AboutRow::Held(no, seq) => {
                 let asks = self.pending.get(&(no, seq)).and_then(|row| row.asks);
                 asks.is_some_and(|change| self.held_card(&object, &change) == *card)

@@ -177,6 +177,7 @@ mod tests {
             apart: false,
             withheld: false,
             late: false,
+            in_burst: false,
         }
     }
 

@@ -120,6 +120,8 @@ impl Engine {
             }
             record
         });
-        Ok(record.map(|record| Arrival { log, no, seq, record, session }))
+        let waits = stage.pending_at(&(no, seq)).map_or_else(|| self.pending.get(&(no, seq)), Option::as_ref);
+        let in_burst = waits.is_some_and(|row| row.in_burst);
+        Ok(record.map(|record| Arrival { log, no, seq, record, session, in_burst }))
     }
 }

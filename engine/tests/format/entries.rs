@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use syncd_engine::workspace::Welcome;
 use syncd_engine::{Engine, Identity};
 use syncd_evidence::merkle::leaf_hash;
+use syncd_schema::burst::{self, Burst};
 use syncd_schema::entry::{Rebirth, Seen, Tombstone};
 use syncd_schema::governance::{Bundle, WrappedKey};
 use syncd_schema::{
@@ -59,8 +60,8 @@ fn entries_of_every_kind() {
         "Entries of every kind, as CBOR. `leaf` is SHA-256(0x00 || bytes), the leaf of the log's Merkle tree.",
     );
     for (index, (vector, kind, payload)) in payloads().into_iter().enumerate() {
-        let about_object =
-            matches!(kind, EntryKind::TOMBSTONE | EntryKind::REBIRTH).then(|| subject(object.birth.hash));
+        let about_object = matches!(kind, EntryKind::TOMBSTONE | EntryKind::REBIRTH | EntryKind::BURST);
+        let about_object = about_object.then(|| subject(object.birth.hash));
         let entry = entry(index as u64, kind, about_object, &payload);
         file.exact(vector, &entry.to_bytes(), entry_facts);
     }
@@ -132,6 +133,10 @@ fn payloads_and_what_is_derived_from_them() {
                 let facts = facts([("new", shown(&rebirth.new)), ("upto", upto.collect())]);
                 (cbor::encode(&rebirth), facts)
             }
+            EntryKind::BURST => {
+                let (again, burst) = canonical::<Burst>(kept);
+                (again, facts([("burst", text(burst_name(&burst)))]))
+            }
             _ => (kept.to_vec(), Facts::new()),
         });
     }
@@ -142,6 +147,17 @@ fn payloads_and_what_is_derived_from_them() {
     });
     file.done();
     wrapped_key();
+}
+
+/// Whose deletions are meant, in the collection `notes`.
+fn burst_name(said: &Burst) -> String {
+    match said {
+        Burst::Begins => "begins".to_owned(),
+        Burst::Answer(answer) => {
+            let log = LogId { workspace: workspace(), device: answer.device, epoch: answer.epoch };
+            burst::name(&log, &answer.actor, &name("notes")).to_string()
+        }
+    }
 }
 
 /// A key wrapped once and for all: HPKE draws randomness, so only unwrapping can be compared.

@@ -3,6 +3,7 @@
 use serde_json::json;
 use syncd_engine::{Edit, Identity, document};
 use syncd_evidence::Checkpoint;
+use syncd_schema::burst::{Answer, Burst};
 use syncd_schema::entry::{ENTRY_VERSION, Rebirth, Subject, Tombstone, Upto};
 use syncd_schema::governance::{Bundle, WrappedKey};
 use syncd_schema::{
@@ -165,6 +166,14 @@ pub(crate) fn payloads() -> Vec<(&'static str, EntryKind, Vec<u8>)> {
     let tombstone = Tombstone { heads: vec![object().edit.hash], keeps: None };
     let upto = |byte: u8, seq| Upto { device: DeviceId([byte; 32]), epoch: Epoch(1), seq: LogSeq(seq) };
     let rebirth = Rebirth { new: Some(Incarnation([0x92; 32])), upto: vec![upto(1, 7), upto(2, 1)] };
+    let answer = Answer {
+        device: device(),
+        epoch: Epoch(2),
+        actor: actor(),
+        from: LogSeq(7),
+        through: LogSeq(300),
+        lets_in: true,
+    };
     vec![
         ("genesis", EntryKind::GENESIS, genesis().to_bytes()),
         ("member", EntryKind::MEMBER, cbor::encode(&member())),
@@ -175,6 +184,8 @@ pub(crate) fn payloads() -> Vec<(&'static str, EntryKind, Vec<u8>)> {
         ("session", EntryKind::SESSION, SESSION.to_vec()),
         ("tombstone", EntryKind::TOMBSTONE, cbor::encode(&tombstone)),
         ("rebirth", EntryKind::REBIRTH, cbor::encode(&rebirth)),
+        ("burst begins", EntryKind::BURST, cbor::encode(&Burst::Begins)),
+        ("burst answered", EntryKind::BURST, cbor::encode(&Burst::Answer(answer))),
         ("checkpoint", EntryKind::CHECKPOINT, Vec::new()),
         ("unknown kind", EntryKind(4_711), b"of a later version".to_vec()),
     ]

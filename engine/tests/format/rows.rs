@@ -3,9 +3,10 @@
 use crate::inputs::*;
 use crate::vectors::*;
 use syncd_engine::store::rows::{
-    AboutRow, CardEnd, CardRow, ConflictRow, ConflictsRow, DecidedRow, GovernanceRow, IdempotencyRow,
-    LinksRow, LogKind, LogRow, ObjectRow, OpRow, PartRow, PeerRow, PendingRow, PlaceKey, RebirthRow,
-    RebornRow, RunRow, SideRow, Source, StoreRow, TargetRow, TicketRow, UseRow, UsesRow, WorkspaceKey,
+    AboutRow, AnswerRow, BurstRow, CardEnd, CardRow, ConflictRow, ConflictsRow, DecidedRow, DeletionsRow,
+    GovernanceRow, IdempotencyRow, LinksRow, LogKind, LogRow, ObjectRow, OpRow, PartRow, PeerRow, PendingRow,
+    PlaceKey, RebirthRow, RebornRow, RunRow, SideRow, Source, StoreRow, TargetRow, TicketRow, UseRow,
+    UsesRow, WorkspaceKey,
 };
 use syncd_engine::store::tables::{LogNo, key};
 use syncd_evidence::Tree;
@@ -39,6 +40,11 @@ fn rows() {
         frozen: false,
         fold_from: LogSeq(0),
         loose: 1,
+        deletions: vec![DeletionsRow {
+            of: digest(0x24),
+            places: vec![LogSeq(7), LogSeq(9)],
+            begun: Some(LogSeq(6)),
+        }],
     };
     check_row(&mut file, "logs: device", &log_row);
     let empty = LogRow {
@@ -47,6 +53,7 @@ fn rows() {
         checkpoint: None,
         last: None,
         actor: None,
+        deletions: Vec::new(),
         ..log_row
     };
     check_row(&mut file, "logs: empty ledger", &empty);
@@ -112,6 +119,7 @@ fn rows() {
         AboutRow::Heads,
         AboutRow::Replay(digest(0x9f)),
         AboutRow::Late,
+        AboutRow::Burst(digest(0x25)),
     ] {
         let by = DecidedRow {
             operation: operation(5),
@@ -166,8 +174,20 @@ fn rows() {
         apart: true,
         withheld: false,
         late: false,
+        in_burst: true,
     };
     check_row(&mut file, "pending", &pending);
+    let by = DecidedRow {
+        operation: operation(5),
+        actor: actor(),
+        device: device(),
+        choice: "decline".to_owned(),
+        because: None,
+        at: TIME,
+    };
+    let answers = vec![AnswerRow { from: LogSeq(7), through: LogSeq(9), lets_in: false, by }];
+    let (actor, collection) = (actor(), name("notes"));
+    check_row(&mut file, "bursts", &BurstRow { log: log(), actor, collection, answers });
     check_row(
         &mut file,
         "idempotency",

@@ -6,15 +6,16 @@ use automerge::Change;
 use serde_json::{Value, json};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
+use syncd_engine::conflict::Choice;
 use syncd_engine::log::run;
 use syncd_engine::store::Store;
 use syncd_engine::store::rows::{
-    CardRow, ConflictsRow, GovernanceRow, IdempotencyRow, LinksRow, LogRow, ObjectRow, PartRow, PeerRow,
-    PendingRow, RebirthRow, RunRow, StoreRow, TicketRow, UsesRow,
+    BurstRow, CardRow, ConflictsRow, GovernanceRow, IdempotencyRow, LinksRow, LogRow, ObjectRow, PartRow,
+    PeerRow, PendingRow, RebirthRow, RunRow, StoreRow, TicketRow, UsesRow,
 };
 use syncd_engine::store::seal::SealKey;
 use syncd_engine::store::tables::Table;
-use syncd_engine::workspace::Remains;
+use syncd_engine::workspace::{Remains, Resolve};
 use syncd_engine::{Config, Edit, Engine, Intent, Location, WriteRequest, ledger};
 use syncd_evidence::Finding;
 use syncd_policy::Decision;
@@ -106,6 +107,7 @@ fn make_store() -> Disk {
     call(&mut ada, "user:ada", Intent::Rebirth { object: name("renewed"), remains }, 6).expect("renewed");
     call(&mut ada, "agent:scribe", patch("n1", json!({ "n": 2 })), 80).expect("proposed");
     call(&mut ada, "user:ada", Intent::Checkpoint, 81).expect("a checkpoint");
+    clear_a_collection(&mut ada);
     ada.invite(Role::Member, at(10_000), true, vec!["127.0.0.1:4433".to_owned()]).expect("a ticket");
 
     let joiner = identity(2);
@@ -130,6 +132,25 @@ fn make_store() -> Disk {
     ada.close().expect("closes");
     compact(&disk);
     disk
+}
+
+/// Deletions in a row, held and declined.
+fn clear_a_collection(ada: &mut Engine) {
+    let ids = || (0..10).map(|n| format!("b{n}"));
+    let fill: Vec<Intent> = ids().map(|id| put("bin", &id, json!({}))).collect();
+    let clear: Vec<Intent> = ids().map(|id| Intent::Delete { object: name(&id) }).collect();
+    for batch in [fill, clear] {
+        let batch: Vec<WriteRequest> =
+            batch.into_iter().map(|intent| WriteRequest::new(actor(), intent)).collect();
+        let answers = ada.write(&batch, at(81)).expect("the disk works").0;
+        assert!(answers.iter().all(Result::is_ok));
+    }
+    let cards = ada.cards(false).expect("readable").into_iter();
+    for card in cards.filter(|card| card.kind == "deletion_burst") {
+        let resolve =
+            Resolve { card: card.card, choice: Choice::Decline, value: None, pick: None, because: None };
+        call(ada, "user:ada", Intent::Resolve(resolve), 81).expect("declined");
+    }
 }
 
 /// Gives `to` whatever `from` holds.
@@ -231,6 +252,7 @@ fn every_row(disk: &Disk) {
                 Table::Rebirths => canonical::<RebirthRow>(&value).0,
                 Table::Links if key[0] < 2 => value.clone(),
                 Table::Links => canonical::<LinksRow>(&value).0,
+                Table::Bursts => canonical::<BurstRow>(&value).0,
                 Table::Pending => canonical::<PendingRow>(&value).0,
                 Table::Idempotency if minicbor::decode::<IdempotencyRow>(&value).is_ok() => {
                     canonical::<IdempotencyRow>(&value).0
