@@ -38,11 +38,12 @@ pub(super) fn card(answer: &Value) -> String {
         let mark = if side.get("shown") == Some(&Value::Bool(true)) { "  (shown here)" } else { "" };
         let value = side.get("value").map(Value::to_string).unwrap_or_default();
         out.push_str(&format!(
-            "\n{} on {} at {}{mark}\n  operation {}\n  says {value}\n",
+            "\n{} on {} at {}{mark}\n  operation {}\n  {}says {value}\n",
             text(side, "actor"),
             short(side, "device"),
             text(side, "at"),
             text(side, "operation"),
+            side.get("object").map(|_| text(side, "object") + " ").unwrap_or_default(),
         ));
         if let Some(base) = side.get("base").filter(|base| !base.is_null()) {
             out.push_str(&format!("  had seen {base}\n"));

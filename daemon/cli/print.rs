@@ -203,10 +203,11 @@ pub(super) fn object(answer: &Value) -> String {
         for side in rows(conflict, "values") {
             let value = side.get("value").map(Value::to_string).unwrap_or_default();
             out.push_str(&format!(
-                "  {} on {} at {}: {value}\n",
+                "  {} on {} at {}: {}{value}\n",
                 text(side, "actor"),
                 short(side, "device"),
-                text(side, "at")
+                text(side, "at"),
+                side.get("object").map(|_| text(side, "object") + " ").unwrap_or_default(),
             ));
         }
     }

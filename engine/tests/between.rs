@@ -67,6 +67,26 @@ fn offered(card: &CardView) -> Vec<&str> {
     card.options.iter().map(|option| option.option).collect()
 }
 
+/// Whether an object is in conflict, which whoever gets it, lists it or asks why it is so is told alike; with the objects
+/// whose values are in question.
+fn in_question(engine: &mut Engine, id: &str) -> Option<Vec<String>> {
+    let id = id.parse().unwrap();
+    let view = engine.get(&id).unwrap().unwrap();
+    let is_conflicted = view.state == ObjectState::Conflicted;
+    let listed = engine.list(None).unwrap().into_iter().find(|row| row.object == id).unwrap();
+    assert_eq!(listed.state, view.state);
+    let explained = engine.explain(id.as_str()).unwrap().unwrap();
+    assert_eq!(explained.state == "conflicted", is_conflicted, "{explained:?}");
+    assert_eq!(!view.conflicts.is_empty(), is_conflicted);
+    for conflict in &view.conflicts {
+        assert!(explained.next.contains(&format!("card {}", conflict.card.as_ref().unwrap())));
+    }
+    let sides = view.conflicts.into_iter().flat_map(|conflict| conflict.values);
+    let mut objects: Vec<String> = sides.filter_map(|side| side.object).map(|id| id.to_string()).collect();
+    objects.sort();
+    is_conflicted.then_some(objects)
+}
+
 fn delete(engine: &mut Engine, id: &str, n: u64) {
     write(engine, Intent::Delete { object: id.parse().unwrap() }, at(n)).expect("deleted");
 }
@@ -86,6 +106,12 @@ fn two_objects_with_one_unique_value_are_asked_about() {
             ("duplicate_key", vec!["keep_local", "keep_remote"])
         );
         assert_eq!(cards[0].values.len(), 2);
+        for engine in [&mut ada, &mut bob] {
+            for id in ["a1", "b1"] {
+                assert_eq!(in_question(engine, id), Some(vec!["a1".to_owned(), "b1".to_owned()]));
+            }
+            assert_eq!(in_question(engine, "b2"), None);
+        }
         // A third one joins the question.
         put(&mut ada, "a2", json!({"path": "x", "by": "ada again"}), at(25));
         let more = meet(&mut ada, &mut bob, 30);
@@ -100,6 +126,7 @@ fn two_objects_with_one_unique_value_are_asked_about() {
         let without = if choice == Choice::Local { "b1" } else { "a1" };
         for engine in [&mut ada, &mut bob] {
             for id in ["a1", "b1", "a2", "b2"] {
+                assert_eq!(in_question(engine, id), None);
                 assert_eq!(value(engine, id).get("path").is_none(), id == without, "{id}");
             }
         }
@@ -132,9 +159,13 @@ fn a_reference_to_what_was_deleted_elsewhere_is_asked_about() {
             ("dangling_reference", "/parent")
         );
         assert_eq!(cards[0].summary.object.as_str(), "child");
+        for engine in [&mut ada, &mut bob] {
+            assert_eq!(in_question(engine, "child"), Some(vec!["child".to_owned(), "parent".to_owned()]));
+        }
         answer(&mut ada, &cards[0], choice, None, 30).expect("resolved");
         assert!(meet(&mut ada, &mut bob, 40).is_empty());
         for engine in [&mut ada, &mut bob] {
+            assert_eq!(in_question(engine, "child"), None);
             let (parent, child) = (value(engine, "parent"), value(engine, "child"));
             match choice {
                 Choice::Local => assert_eq!((parent, child), (Value::Null, json!({"name": "c"}))),

@@ -12,7 +12,8 @@ mod common;
 use common::*;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use syncd_engine::workspace::{Competing, ObjectView};
+use syncd_engine::conflict::Choice;
+use syncd_engine::workspace::{Competing, ObjectView, Resolve};
 use syncd_engine::{Edit, Engine, Intent};
 use syncd_evidence::RecordKind;
 use syncd_schema::{ObjectState, Role, UnixMicros};
@@ -158,4 +159,59 @@ fn three_devices_agree_whoever_meets_whom_first() {
     let shown = meet(&mut ada, &mut bob);
     assert_eq!(shown[0].card, three[0].card);
     assert_eq!(records(&bob, RecordKind::Conflict), 2);
+}
+
+#[test]
+fn more_than_can_be_compared_is_let_in_with_a_finding_until_somebody_has_seen_it_all() {
+    for by_answer in [true, false] {
+        let (mut ada, mut bob) = apart(json!({"k": 0, "other": 0}));
+        let (mut eve, _) = member(&mut ada, 3, Role::Member);
+        for n in 0..2 {
+            sync(&mut eve, &mut ada, at(3 + n));
+        }
+        // Room for two changes of two authors, and not for three of three.
+        for engine in [&mut ada, &mut bob, &mut eve] {
+            engine.compare_at_most(8);
+        }
+        for (n, engine) in [&mut ada, &mut bob, &mut eve].into_iter().enumerate() {
+            merge_patch(engine, "n1", json!({"k": n + 1}), at(10 + n as u64));
+        }
+        let asked = meet(&mut ada, &mut bob);
+        assert_eq!((asked.len(), asked[0].values.len()), (1, 2));
+        sync(&mut eve, &mut bob, at(110));
+        sync(&mut ada, &mut eve, at(111));
+        // The question stands as it was; of Eve's value there is a finding, and the history.
+        for engine in [&mut ada, &mut bob, &mut eve] {
+            let found = engine.findings().unwrap();
+            let wide = found.iter().find(|finding| finding.text.contains("more than can be compared"));
+            let wide = wide.unwrap_or_else(|| panic!("{found:?}"));
+            assert_eq!((wide.place.as_str(), wide.kind.word()), ("object n1", "limit_reached"));
+            assert!(wide.next.contains("write what is wanted"), "{wide:?}");
+            assert_eq!(engine.history(&"n1".parse().unwrap()).unwrap().len(), 4);
+            assert!(engine.verify(|_, _| {}).expect("verifies").ok);
+        }
+        assert_eq!(view(&mut bob).conflicts[0].card, asked[0].card);
+        // Whoever has seen it all writes what is wanted. An answer to the question as it stands does not say what becomes of
+        // Eve's value, and does not end what she asks.
+        if by_answer {
+            let card = asked[0].card.as_ref().unwrap().parse().unwrap();
+            let value = Some(json!(8));
+            let resolve = Resolve { card, choice: Choice::Merge, value, pick: None, because: None };
+            write(&mut bob, Intent::Resolve(resolve), at(120)).expect("answered");
+            sync(&mut eve, &mut bob, at(121));
+            assert_eq!((view(&mut bob).conflicts.len(), view(&mut eve).conflicts.len()), (0, 1));
+        }
+        merge_patch(&mut bob, "n1", json!({"k": 9}), at(122));
+        for engine in [&mut ada, &mut eve] {
+            sync(&mut bob, engine, at(130));
+        }
+        for engine in [&mut ada, &mut bob, &mut eve] {
+            let shown = view(engine);
+            assert_eq!((shown.conflicts.len(), &shown.value["k"]), (0, &json!(9)), "{by_answer}");
+        }
+        // Later work is compared again.
+        merge_patch(&mut ada, "n1", json!({"other": 1}), at(140));
+        merge_patch(&mut bob, "n1", json!({"other": 2}), at(141));
+        assert_eq!(meet(&mut ada, &mut bob).len(), 1);
+    }
 }

@@ -13,7 +13,7 @@ use common::*;
 use serde_json::{Value, json};
 use syncd_engine::conflict::Choice;
 use syncd_engine::workspace::{ObjectView, Resolve};
-use syncd_engine::{Edit, Engine, Intent, WriteError};
+use syncd_engine::{Edit, Engine, Intent, WriteError, WriteRequest};
 use syncd_schema::{Digest, EntryKind, ObjectState, OperationId, OperationStatus, Role, UnixMicros};
 
 fn at(n: u64) -> UnixMicros {
@@ -194,5 +194,107 @@ fn what_was_held_comes_in_when_the_manifest_no_longer_wants_it_held() {
     assert!(values.windows(2).all(|pair| pair[0] == pair[1]), "{values:?}");
     for engine in &mut engines {
         assert_eq!((open(engine), view(engine).state), (cards.clone(), ObjectState::Conflicted));
+    }
+}
+
+/// A proposal of an agent, and its card.
+fn propose(engine: &mut Engine) -> Digest {
+    let edit = Edit::MergePatch(json!({"k": 5}));
+    let intent = Intent::Edit { object: "n1".parse().unwrap(), base: None, edit };
+    let request = WriteRequest::new("agent:claw".parse().unwrap(), intent);
+    let written = engine.write(&[request], at(10)).expect("the disk works").0.remove(0);
+    written.expect("proposed").card.expect("a card")
+}
+
+#[test]
+fn a_proposal_let_in_and_declined_at_once_ends_on_a_card_that_anybody_can_answer() {
+    for who in 0..3 {
+        for choice in [Choice::Local, Choice::Remote, Choice::Merge] {
+            let mut engines = three();
+            let first = propose(&mut engines[1]);
+            all_meet(&mut engines, 11);
+            assert!(engines.iter().all(|engine| open(engine) == [first]));
+            answer(&mut engines[0], first, Choice::Remote, None, 40);
+            answer(&mut engines[1], first, Choice::Decline, None, 41);
+            all_meet(&mut engines, 50);
+            let cards = open(&engines[2]);
+            let [next] = cards.as_slice() else { panic!("{cards:?}") };
+            for (engine, k) in engines.iter_mut().zip([Some(5), Some(0), None]) {
+                assert_eq!(open(engine), cards);
+                let asked = engine.card(next).unwrap().unwrap();
+                assert_eq!(
+                    (asked.summary.kind, asked.supersedes.as_slice()),
+                    ("conflicting_answers", &[first][..])
+                );
+                assert_eq!(asked.values.len(), 2);
+                assert_eq!(view(engine).state, ObjectState::Held);
+                // Each shows its own answer. Eve, who heard of one first, shows that or neither.
+                assert!(k.is_none_or(|k| view(engine).value["k"] == json!(k)));
+            }
+            // Work elsewhere goes on meanwhile.
+            merge_patch(&mut engines[0], "n1", json!({"m": {"x": 2}}), at(70));
+            all_meet(&mut engines, 80);
+            let asked = engines[who].card(next).unwrap().unwrap();
+            let kept = asked.values.iter().find(|side| side.shown == (choice == Choice::Local)).unwrap();
+            let (k, pick) = (kept.said.value.clone(), kept.said.operation);
+            let pick = pick.filter(|_| choice == Choice::Merge);
+            answer(&mut engines[who], *next, choice, pick, 110);
+            all_meet(&mut engines, 120);
+            for engine in &mut engines {
+                assert_eq!(open(engine), [], "{who} {choice:?}");
+                let shown = view(engine);
+                assert_eq!(shown.value, json!({"k": k, "other": 0, "m": {"x": 2}}), "{who} {choice:?}");
+                assert_eq!(shown.state, ObjectState::Clean);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_proposal_answered_in_two_ways_is_not_let_in_where_both_answers_arrive_at_once() {
+    let mut engines = three();
+    let [ada, bob, eve] = &mut engines;
+    let first = propose(bob);
+    sync(bob, ada, at(20));
+    answer(ada, first, Choice::Remote, None, 40);
+    answer(bob, first, Choice::Decline, None, 41);
+    // Ada's answer alone waits for what it is about.
+    let own = ada.own_log();
+    let segment = ada.segment(&own, eve.size_of_log(&own), None).expect("readable").expect("there is more");
+    eve.receive(ada.device(), &segment, at(50)).expect("taken");
+    sync(eve, bob, at(51));
+    sync(bob, ada, at(52));
+    assert_eq!(view(eve).value["k"], 0, "somebody has declined it");
+    assert_eq!(open(eve), open(ada));
+    all_meet(&mut engines, 60);
+    let next = open(&engines[2])[0];
+    let asked = engines[2].card(&next).unwrap().unwrap();
+    let lets_in = asked.values.iter().find(|side| side.said.value == json!(5)).unwrap();
+    answer(&mut engines[2], next, Choice::Merge, lets_in.said.operation, 70);
+    all_meet(&mut engines, 80);
+    for engine in &mut engines {
+        assert_eq!((open(engine), view(engine).value["k"].clone()), (vec![], json!(5)));
+    }
+}
+
+#[test]
+fn a_proposal_that_contradicts_when_it_is_let_in_comes_in_with_the_answer_to_that() {
+    for (choice, k) in [(Choice::Local, 9), (Choice::Remote, 5)] {
+        let mut engines = three();
+        let first = propose(&mut engines[1]);
+        merge_patch(&mut engines[0], "n1", json!({"k": 9}), at(11));
+        all_meet(&mut engines, 20);
+        answer(&mut engines[0], first, Choice::Remote, None, 50);
+        all_meet(&mut engines, 60);
+        let cards = open(&engines[0]);
+        assert_eq!(cards.len(), 1);
+        for engine in &mut engines {
+            assert_eq!((open(engine), view(engine).value["k"].clone()), (cards.clone(), json!(9)));
+        }
+        answer(&mut engines[2], cards[0], choice, None, 90);
+        all_meet(&mut engines, 100);
+        for engine in &mut engines {
+            assert_eq!((open(engine), view(engine).value["k"].clone()), (vec![], json!(k)), "{choice:?}");
+        }
     }
 }

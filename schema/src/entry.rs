@@ -42,6 +42,8 @@ impl EntryKind {
     pub const REBIRTH: Self = Self(20);
     /// Many deletions in a row begin, or somebody has answered whether they are to happen.
     pub const BURST: Self = Self(21);
+    /// An object is deleted because somebody chose so: the answer to a card.
+    pub const ENDING: Self = Self(22);
     /// A checkpoint somebody asked for.
     pub const CHECKPOINT: Self = Self(32);
 
@@ -57,15 +59,19 @@ impl EntryKind {
         matches!(self, Self::EDIT | Self::RESOLUTION | Self::PROPOSAL)
     }
 
+    /// Whether it deletes an object.
+    #[must_use]
+    pub const fn is_deletion(self) -> bool {
+        matches!(self, Self::TOMBSTONE | Self::ENDING)
+    }
+
     /// Whether this code knows what the entry means.
     #[must_use]
     pub const fn is_known(self) -> bool {
         self.is_governance()
             || self.is_change()
-            || matches!(
-                self,
-                Self::SESSION | Self::TOMBSTONE | Self::REBIRTH | Self::BURST | Self::CHECKPOINT
-            )
+            || self.is_deletion()
+            || matches!(self, Self::SESSION | Self::REBIRTH | Self::BURST | Self::CHECKPOINT)
     }
 
     /// A word for people.
@@ -84,6 +90,7 @@ impl EntryKind {
             Self::PROPOSAL => "proposal",
             Self::REBIRTH => "rebirth",
             Self::BURST => "burst",
+            Self::ENDING => "ending",
             Self::CHECKPOINT => "checkpoint",
             _ => "unknown",
         }
@@ -218,9 +225,10 @@ impl Entry {
             return invalid("payload too large");
         }
         let about_object = self.kind.is_change()
-            || matches!(self.kind, EntryKind::TOMBSTONE | EntryKind::REBIRTH | EntryKind::BURST);
+            || self.kind.is_deletion()
+            || matches!(self.kind, EntryKind::REBIRTH | EntryKind::BURST);
         if self.kind.is_known() && about_object != self.subject.is_some() {
-            return invalid("changes, tombstones, rebirths and bursts have a subject, other kinds have none");
+            return invalid("changes, deletions, rebirths and bursts have a subject, other kinds have none");
         }
         Ok(())
     }
@@ -291,4 +299,63 @@ pub struct Upto {
     /// The first entry that is not meant.
     #[n(2)]
     pub seq: LogSeq,
+}
+
+/// The payload of an [`EntryKind::ENDING`]: a deletion, and what it answers.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Ending {
+    /// What is deleted.
+    #[n(0)]
+    pub deletes: Tombstone,
+    /// The card that asked.
+    #[n(1)]
+    pub card: Digest,
+    /// What was chosen, by the word of the option.
+    #[n(2)]
+    pub choice: String,
+}
+
+/// What an entry that deletes says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// What is deleted.
+    pub tombstone: Tombstone,
+    /// The card that it answers and the option that was chosen, if it is an answer.
+    pub answers: Option<(Digest, String)>,
+}
+
+impl Deletion {
+    /// The kind of an entry that says so.
+    #[must_use]
+    pub const fn kind(&self) -> EntryKind {
+        match self.answers {
+            Some(_) => EntryKind::ENDING,
+            None => EntryKind::TOMBSTONE,
+        }
+    }
+
+    /// The payload of such an entry.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match &self.answers {
+            Some((card, choice)) => {
+                cbor::encode(&Ending { deletes: self.tombstone.clone(), card: *card, choice: choice.clone() })
+            }
+            None => cbor::encode(&self.tombstone),
+        }
+    }
+
+    /// Reads the payload of an entry of one of the kinds that delete.
+    ///
+    /// # Errors
+    /// When it is not the canonical encoding of one within the limits.
+    pub fn read(kind: EntryKind, payload: &[u8]) -> Result<Self, CborError> {
+        if kind == EntryKind::ENDING {
+            let Ending { deletes, card, choice } = cbor::decode("ending", payload, limits::RECORD_BYTES)?;
+            return Ok(Self { tombstone: deletes, answers: Some((card, choice)) });
+        }
+        let tombstone = cbor::decode("tombstone", payload, limits::RECORD_BYTES)?;
+        Ok(Self { tombstone, answers: None })
+    }
 }

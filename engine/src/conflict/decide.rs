@@ -2,7 +2,7 @@
 
 use super::sides::item;
 use super::{
-    Alternative, Choice, Conflict, Keep, Key, Kind, OpName, Question, Settlement, describe, kept, resolution,
+    Alternative, Choice, Conflict, Keep, Key, Kind, OpName, Question, Settlement, answers, kept, resolution,
 };
 use crate::document::node::{Node, Planner};
 use crate::document::writer::{Spot, Writer};
@@ -10,7 +10,7 @@ use crate::document::{self, EditError, EncodedChange};
 use automerge::transaction::CommitOptions;
 use automerge::{ActorId, Automerge, Change, ChangeHash, ObjType, Prop, ReadDoc, ScalarValue};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use syncd_schema::Digest;
 use syncd_schema::manifest::Manifest;
 
@@ -39,6 +39,19 @@ pub fn generation(doc: &Automerge, changes: &BTreeSet<Digest>) -> u32 {
     changes.iter().filter_map(of).max().unwrap_or_default().saturating_add(1)
 }
 
+/// The cards whose answers contradict each other in a conflict.
+#[must_use]
+pub fn answered_cards(doc: &Automerge, conflict: &Conflict) -> Vec<Digest> {
+    let changes: BTreeSet<Digest> = conflict.sides.iter().map(|side| side.change).collect();
+    let mut answers: BTreeMap<Digest, usize> = BTreeMap::new();
+    for settled in changes.iter().filter_map(|change| settlement_of(doc, change)) {
+        *answers.entry(settled.card).or_default() += 1;
+    }
+    // Beside answers to one question, one alone may be contradicted by somebody's work.
+    answers.retain(|_, count| conflict.kind == Kind::Answer || *count > 1);
+    answers.into_keys().collect()
+}
+
 /// The resolution of a conflict. The document is read and not changed.
 ///
 /// # Errors
@@ -50,7 +63,10 @@ pub fn decide(
     manifest: &Manifest,
 ) -> Result<EncodedChange, EditError> {
     let changes: BTreeSet<Digest> = conflict.sides.iter().map(|side| side.change).collect();
-    let question = Question::Place(resolution::question_of(conflict));
+    let question = match conflict.sides.first().filter(|_| conflict.kind == Kind::Answer) {
+        Some(side) => answers::question_of_change(doc, &side.change).ok_or(EditError::Lost)?,
+        None => Question::Place(resolution::question_of(conflict)),
+    };
     write(doc, &changes, (card, choice, question), manifest, |writer, fork| {
         answer_at(writer, fork, conflict, answer)
     })
@@ -113,7 +129,10 @@ fn answer_at(
     conflict: &Conflict,
     answer: &Answer,
 ) -> Result<(), EditError> {
-    let path = describe::steps(doc, &conflict.place);
+    let path = super::path(doc, conflict);
+    if conflict.kind == Kind::Answer {
+        return answer_again(writer, doc, conflict, (&path, answer));
+    }
     if conflict.kind == Kind::Text {
         let spot = writer.spot(&path)?;
         return match answer {
@@ -139,7 +158,9 @@ fn answer_at(
             Some(node) => node,
             None => return Ok(()),
         },
-        Answer::Keep(Alternative { keep: Keep::Text(_), .. }) => return Err(EditError::Lost),
+        Answer::Keep(Alternative { keep: Keep::Text(_) | Keep::Outcome(_), .. }) => {
+            return Err(EditError::Lost);
+        }
     };
     match (is_there, &node) {
         (false, _) => writer.add(&spot, &path, &node),
@@ -150,6 +171,22 @@ fn answer_at(
             writer.put(&spot, &path, &node)
         }
         (true, _) => writer.put(&spot, &path, &node),
+    }
+}
+
+/// What several have answered otherwise: one of their answers, or a value in the place that they differ in.
+fn answer_again(
+    writer: &mut Writer<'_, '_>,
+    doc: &Automerge,
+    conflict: &Conflict,
+    (path, answer): (&[String], &Answer),
+) -> Result<(), EditError> {
+    match answer {
+        Answer::Value(value) => {
+            let spot = writer.spot(path)?;
+            writer.set(&spot, path, value)
+        }
+        Answer::Keep(side) => writer.set(&Spot::Root, &[], &answers::outcome(doc, conflict, &side.change)),
     }
 }
 
@@ -203,6 +240,6 @@ fn spot(doc: &Automerge, conflict: &Conflict, path: &[String]) -> Result<(Spot, 
             let index = here.unwrap_or_else(stood);
             Ok((Spot::Item { list: container, index, len }, here.is_some()))
         }
-        Key::Head => Err(EditError::Lost),
+        Key::Head | Key::Question(_) => Err(EditError::Lost),
     }
 }

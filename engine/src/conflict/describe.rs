@@ -4,7 +4,7 @@ use super::Slot;
 use super::operation::Key;
 use automerge::{Automerge, Prop, ReadDoc};
 
-/// Where a conflict is: keys and indexes from the root on. An item of a list is named by where it stands, or stood last.
+/// Where a place is: keys and indexes from the root on. An item of a list is named by where it stands, or stood last.
 #[must_use]
 pub fn steps(doc: &Automerge, place: &Slot) -> Vec<String> {
     let mut steps = Vec::new();

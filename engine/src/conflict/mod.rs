@@ -12,6 +12,7 @@
 //! - `lines`: lines of text that two sides changed, in texts that are reviewed. It stands on `order`, the characters in
 //!   their order, `runs`, the lines of work on them, and `hunks`, what each of two versions changed.
 //! - `doubled`: what several typed alike, so that it stands there several times.
+//! - `answers`: questions that several decided at once, and not alike.
 //! - `resolution`: changes that decide about one of these, and are known by what they say.
 //! - `alone`: what a change says when nothing is left of what it was made on.
 //! - `sides` and `decide`: what there is to choose from, and the change that a choice is.
@@ -24,6 +25,7 @@
 //! This module knows no store, no policy and no field rules: what becomes a card is decided by its caller.
 
 mod alone;
+mod answers;
 mod decide;
 mod describe;
 mod doubled;
@@ -42,8 +44,9 @@ mod texts;
 mod window;
 
 pub use alone::said_alone;
+pub use answers::proposal;
 pub(crate) use decide::write;
-pub use decide::{Answer, decide, generation, settlement_of};
+pub use decide::{Answer, answered_cards, decide, generation, settlement_of};
 pub use describe::{pointer, steps};
 pub use doubled::{delete_elements, doubled, versions};
 pub use lines::Versions;
@@ -53,9 +56,9 @@ pub use resolution::{
     Choice, DELETION_HEADS, NotAChoice, Question, Settlement, actor as pure_actor, is_pure, place_name,
     question_of,
 };
-pub use sides::{Alternative, Keep, alternatives, shown, writes_over};
-pub use window::TooWide;
+pub use sides::{Alternative, Keep, alternatives, show_held, writes_over};
 use window::Window;
+pub use window::{MOST_CLOCKS, TooWide};
 
 use automerge::Automerge;
 use std::collections::{BTreeSet, HashSet};
@@ -74,11 +77,14 @@ pub enum Kind {
     CounterReset,
     /// Both sides rewrote the same stretch of a text.
     Text,
+    /// One question was answered in several ways.
+    Answer,
 }
 
 impl Kind {
     /// In the order of their numbers.
-    const ALL: [Self; 5] = [Self::Value, Self::DeleteEdit, Self::Inside, Self::CounterReset, Self::Text];
+    const ALL: [Self; 6] =
+        [Self::Value, Self::DeleteEdit, Self::Inside, Self::CounterReset, Self::Text, Self::Answer];
 
     /// The kind with a number.
     #[must_use]
@@ -95,6 +101,7 @@ impl Kind {
             Self::Inside => 2,
             Self::CounterReset => 3,
             Self::Text => 4,
+            Self::Answer => 5,
         }
     }
 }
@@ -164,32 +171,62 @@ pub fn update(
     arrived: &[Digest],
     by_lines: &dyn Fn(&OpName) -> bool,
 ) -> Result<BTreeSet<Conflict>, TooWide> {
+    update_within(doc, before, arrived, by_lines, MOST_CLOCKS)
+}
+
+/// As [`update`], with so many numbers in the clocks of all that is compared at most.
+///
+/// # Errors
+/// When more was done apart than that.
+pub fn update_within(
+    doc: &Automerge,
+    before: &BTreeSet<Conflict>,
+    arrived: &[Digest],
+    by_lines: &dyn Fn(&OpName) -> bool,
+    most: usize,
+) -> Result<BTreeSet<Conflict>, TooWide> {
     if before.is_empty() && window::is_linear(doc, arrived) {
         return Ok(BTreeSet::new());
     }
     let focus: BTreeSet<Digest> = arrived.iter().copied().collect();
-    let window = Window::new(doc, &focus)?;
+    let window = Window::within(doc, &focus, most)?;
     let texts = lines::touched(doc, &window, by_lines);
     let (reviewed, others): (BTreeSet<Conflict>, BTreeSet<Conflict>) =
         before.iter().cloned().partition(|conflict| {
             conflict.kind == Kind::Text && conflict.place.object.as_ref().is_some_and(by_lines)
         });
-    let mut after = update_others(doc, &others, focus, window, by_lines)?;
+    let mut after = update_others(doc, &others, (focus, window), by_lines, most)?;
     let stays = |conflict: &&Conflict| !texts.iter().any(|text| conflict.is_in_text(text));
     after.extend(reviewed.iter().filter(stays).cloned());
     if !texts.is_empty() {
         after.extend(lines::conflicts(doc, &texts, &reviewed, arrived)?);
     }
+    after.retain(|conflict| !answers::is_between_answers(doc, conflict));
     Ok(after)
+}
+
+/// What is left of conflicts where more was done apart than can be compared: what arrived may have decided some, which
+/// is seen without comparing it with anything but them.
+#[must_use]
+pub fn undecided(doc: &Automerge, before: &BTreeSet<Conflict>, arrived: &[Digest]) -> BTreeSet<Conflict> {
+    let decides = |conflict: &Conflict, change: &Digest| {
+        let answers = || {
+            let question = settlement_of(doc, change).map(|settled| settled.question.name());
+            question == Some(question_of(conflict))
+        };
+        (answers() || writes_over(doc, change, conflict)) && window::knows_all(doc, change, conflict)
+    };
+    let is_open = |conflict: &&Conflict| !arrived.iter().any(|change| decides(conflict, change));
+    before.iter().filter(is_open).cloned().collect()
 }
 
 /// All but the texts that are judged by lines.
 fn update_others(
     doc: &Automerge,
     before: &BTreeSet<Conflict>,
-    mut focus: BTreeSet<Digest>,
-    mut window: Window,
+    (mut focus, mut window): (BTreeSet<Digest>, Window),
     by_lines: &dyn Fn(&OpName) -> bool,
+    most: usize,
 ) -> Result<BTreeSet<Conflict>, TooWide> {
     let touch = Touch::new(doc, &window);
     let mut after = before.clone();
@@ -201,7 +238,7 @@ fn update_others(
         let known = focus.len();
         focus.extend(sides.iter().map(|side| side.change));
         if focus.len() > known {
-            window = Window::new(doc, &focus)?;
+            window = Window::within(doc, &focus, most)?;
         }
         let found = detect(doc, &window, by_lines);
         sides = found.iter().flat_map(|conflict| conflict.sides.iter().cloned()).collect();
@@ -221,8 +258,18 @@ fn detect(doc: &Automerge, window: &Window, by_lines: &dyn Fn(&OpName) -> bool) 
     let mut conflicts = slots::conflicts(doc, window);
     conflicts.extend(kills::conflicts(doc, window));
     conflicts.extend(texts::conflicts(doc, window, by_lines));
+    conflicts.extend(answers::conflicts(doc, window));
     conflicts.retain(|conflict| conflict.kind != Kind::Text || !window.is_answered(&conflict.id()));
     conflicts
+}
+
+/// Where a conflict is: keys and indexes from the root on.
+#[must_use]
+pub fn path(doc: &Automerge, conflict: &Conflict) -> Vec<String> {
+    match conflict.kind {
+        Kind::Answer => answers::steps(doc, conflict),
+        _ => steps(doc, &conflict.place),
+    }
 }
 
 /// What arrived, to see which conflicts it concerns.

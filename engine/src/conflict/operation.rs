@@ -2,6 +2,7 @@
 
 use automerge::legacy::{self, ElementId, ObjectId, OpType};
 use automerge::{ActorId, Change, ObjId, ObjType, ScalarValue};
+use syncd_schema::Digest;
 
 /// An operation's name: its number and its author.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +49,8 @@ pub enum Key {
     Element(OpName),
     /// Before the first item: nothing is there, but things are inserted after it.
     Head,
+    /// No place of its own: what several have answered, by the question's name.
+    Question(Digest),
 }
 
 /// Where values stand that exclude each other: a key of an object, none for the root.
@@ -66,6 +69,7 @@ impl Slot {
             Key::Name(name) => (0, name.as_bytes().to_vec()),
             Key::Element(element) => (1, element.to_bytes()),
             Key::Head => (2, Vec::new()),
+            Key::Question(question) => (3, question.0.to_vec()),
         };
         [&(object.len() as u64).to_be_bytes(), object.as_slice(), &[kind], &key].concat()
     }

@@ -56,7 +56,7 @@ impl<'w> Order<'w> {
         let before = order.read(doc, text, &operations, &made);
         let anchor = |key: &Key| match key {
             Key::Head => Some(Anchor::Head),
-            Key::Name(_) => None,
+            Key::Name(_) | Key::Question(_) => None,
             Key::Element(name) => made
                 .get(name)
                 .map(|index| Anchor::Typed(*index))
@@ -103,7 +103,7 @@ impl<'w> Order<'w> {
             .flatten()
             .filter_map(|key| match key {
                 Key::Element(name) => Some(name),
-                Key::Name(_) | Key::Head => None,
+                Key::Name(_) | Key::Head | Key::Question(_) => None,
             })
             .filter(|name| !made.contains_key(name))
             .collect();

@@ -81,6 +81,29 @@ pub enum Question {
     Change(Digest),
 }
 
+impl Question {
+    /// How it is told from others, whatever it is about. A place keeps its name.
+    #[must_use]
+    pub fn name(&self) -> Digest {
+        let (word, digests) = self.parts();
+        match self {
+            Self::Place(place) => *place,
+            Self::Deletion(_) | Self::Change(_) => {
+                let digests: Vec<u8> = digests.iter().flat_map(|digest| digest.0).collect();
+                domain::hash("question", &[word.as_bytes(), &digests])
+            }
+        }
+    }
+
+    fn parts(&self) -> (&'static str, &[Digest]) {
+        match self {
+            Self::Place(place) => ("place", std::slice::from_ref(place)),
+            Self::Deletion(heads) => ("deletion", heads),
+            Self::Change(change) => ("change", std::slice::from_ref(change)),
+        }
+    }
+}
+
 /// What a resolution says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {
@@ -99,11 +122,7 @@ pub const DELETION_HEADS: usize = 12;
 
 impl fmt::Display for Settlement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, digests) = match &self.question {
-            Question::Place(place) => ("place", std::slice::from_ref(place)),
-            Question::Deletion(heads) => ("deletion", heads.as_slice()),
-            Question::Change(change) => ("change", std::slice::from_ref(change)),
-        };
+        let (kind, digests) = self.question.parts();
         write!(f, "{WORD} {} {} {} {kind}", self.choice.word(), self.generation, self.card)?;
         digests.iter().try_for_each(|digest| write!(f, " {digest}"))
     }
@@ -150,8 +169,9 @@ pub fn place_name(place: &Slot) -> Digest {
 /// one text there may be several conflicts between the same changes, so there it is the conflict itself.
 #[must_use]
 pub fn question_of(conflict: &Conflict) -> Digest {
-    match conflict.kind {
-        Kind::Text => conflict.id(),
+    match (&conflict.place.key, conflict.kind) {
+        (Key::Question(question), _) => *question,
+        (_, Kind::Text) => conflict.id(),
         _ => place_name(&conflict.place),
     }
 }

@@ -1,7 +1,7 @@
 //! What there is to choose from: each side of a conflict, what it says, and what keeping it would write.
 
 use super::operation::{Action, Key, Operation, operations};
-use super::{Conflict, Kind, OpName, Window, kills};
+use super::{Conflict, Kind, OpName, Window, answers, describe, kills};
 use crate::document;
 use automerge::{Automerge, ChangeHash, Prop, ReadDoc, ScalarValue};
 use serde_json::Value;
@@ -21,6 +21,8 @@ pub enum Keep {
     Count(i64),
     /// A text as these changes left it.
     Text(Vec<Digest>),
+    /// What this answer alone would come to.
+    Outcome(Digest),
 }
 
 impl Keep {
@@ -63,6 +65,7 @@ pub fn alternatives(doc: &Automerge, conflict: &Conflict) -> Vec<Alternative> {
             kills.chain(work).collect()
         }
         Kind::Text => of_text(doc, conflict, &involved),
+        Kind::Answer => conflict.sides.iter().map(|side| of_answer(doc, conflict, side.change)).collect(),
     }
 }
 
@@ -89,7 +92,7 @@ pub fn writes_over(doc: &Automerge, change: &Digest, conflict: &Conflict) -> boo
     let is_side = |name: &OpName| conflict.sides.iter().any(|side| side.operation == *name);
     let on_side = |operation: &Operation| match &operation.slot.key {
         Key::Element(element) => is_side(element),
-        Key::Name(_) | Key::Head => false,
+        Key::Name(_) | Key::Head | Key::Question(_) => false,
     };
     operations(&change, 0).iter().any(|operation| {
         let in_place = operation.is_write() && operation.slot == conflict.place;
@@ -117,9 +120,21 @@ fn of_write(doc: &Automerge, conflict: &Conflict, change: Digest, operation: &Op
     Alternative { change, changes: vec![change], value, keep, is_shown }
 }
 
+/// Says which sides are shown where some of what contradicts is held back: what is held is not, whatever would win.
+pub fn show_held(doc: &Automerge, conflict: &Conflict, sides: &mut [Alternative]) {
+    let is_here: Vec<bool> = sides.iter().map(|side| document::holds(doc, &side.change)).collect();
+    let one = is_here.iter().filter(|is_here| **is_here).count() == 1;
+    let shown = shown(doc, conflict);
+    for (side, is_here) in sides.iter_mut().zip(is_here) {
+        side.is_shown = match one {
+            true => is_here,
+            false => shown.as_ref().is_some_and(|shown| side.keep.is(shown)),
+        };
+    }
+}
+
 /// The operation whose value the document shows in the place.
-#[must_use]
-pub fn shown(doc: &Automerge, conflict: &Conflict) -> Option<OpName> {
+fn shown(doc: &Automerge, conflict: &Conflict) -> Option<OpName> {
     let container = conflict.place.object.as_ref().map_or(automerge::ROOT, OpName::object);
     match &conflict.place.key {
         Key::Name(name) => {
@@ -131,7 +146,7 @@ pub fn shown(doc: &Automerge, conflict: &Conflict) -> Option<OpName> {
             let (_, id) = doc.get(&container, index).ok().flatten()?;
             OpName::of_object(&id)
         }
-        Key::Head => None,
+        Key::Head | Key::Question(_) => None,
     }
 }
 
@@ -176,12 +191,20 @@ fn count_at(doc: &Automerge, conflict: &Conflict, heads: &[ChangeHash]) -> Optio
     let prop: Prop = match &conflict.place.key {
         Key::Name(name) => name.as_str().into(),
         Key::Element(_) => item(doc, conflict)?.into(),
-        Key::Head => return None,
+        Key::Head | Key::Question(_) => return None,
     };
     match doc.get_at(&container, prop, heads).ok().flatten()?.0.into_scalar().ok()? {
         ScalarValue::Counter(counter) => Some(i64::from(&counter)),
         _ => None,
     }
+}
+
+/// One answer of several.
+fn of_answer(doc: &Automerge, conflict: &Conflict, change: Digest) -> Alternative {
+    let path = describe::pointer(&answers::steps(doc, conflict));
+    let value = answers::outcome_at(doc, conflict, &change);
+    let is_shown = document::read_at(doc, &path).ok().flatten().unwrap_or_default() == value;
+    Alternative { change, changes: vec![change], value, keep: Keep::Outcome(change), is_shown }
 }
 
 /// Lines of work on a text: changes of which one was made with knowledge of the other are one side.

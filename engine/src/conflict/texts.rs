@@ -115,7 +115,7 @@ fn pieces(window: &Window, operations: &[usize]) -> Vec<Piece> {
         .filter(|operation| !operation.adds())
         .filter_map(|operation| match &operation.slot.key {
             Key::Element(element) => Some(element),
-            Key::Name(_) | Key::Head => None,
+            Key::Name(_) | Key::Head | Key::Question(_) => None,
         })
         .collect();
     let mut pieces: Vec<Piece> = Vec::new();

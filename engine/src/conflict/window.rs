@@ -1,15 +1,15 @@
 //! The changes that arrive, those that they were made without, and who knew of whom among them.
 
-use super::Side;
 use super::operation::{Operation, Slot, operations};
-use super::resolution::{Question, Settlement, place_name};
+use super::resolution::{Settlement, place_name};
+use super::{Conflict, Side};
 use automerge::{Automerge, Change, ChangeHash, ChangeMetadata};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use syncd_schema::Digest;
 
 /// Numbers in all clocks of a window: 128 MiB. A clock has one for each actor of the window, and a hostile author can
 /// have as many actors as changes.
-const MOST_CLOCKS: usize = 16 << 20;
+pub const MOST_CLOCKS: usize = 16 << 20;
 
 /// One change of a window.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub struct Window {
     operations: Vec<Operation>,
     /// What all that builds on something outside builds on, if that is the same for all.
     base: Option<Vec<ChangeHash>>,
-    /// Places that resolutions among the changes are about, and which changes these are.
+    /// Questions that resolutions among the changes answer, by name, and which changes these are.
     settled: HashMap<Digest, Vec<usize>>,
 }
 
@@ -49,6 +49,14 @@ impl Window {
     /// # Errors
     /// When there is more than can be compared.
     pub fn new(doc: &Automerge, new: &BTreeSet<Digest>) -> Result<Self, TooWide> {
+        Self::within(doc, new, MOST_CLOCKS)
+    }
+
+    /// As [`Window::new`], with so many numbers in all clocks at most.
+    ///
+    /// # Errors
+    /// When there is more than can be compared.
+    pub fn within(doc: &Automerge, new: &BTreeSet<Digest>, most: usize) -> Result<Self, TooWide> {
         let arrived: HashSet<ChangeHash> = new.iter().map(|digest| ChangeHash(digest.0)).collect();
         let first = first_changes(doc, &arrived);
         let mut changes: BTreeMap<ChangeHash, Change> = BTreeMap::new();
@@ -57,16 +65,14 @@ impl Window {
             changes.extend(unknown.into_iter().map(|change| (change.hash(), change)));
         }
         let changes = in_causal_order(changes);
-        let known = clocks(&changes, &arrived)?;
+        let known = clocks(&changes, &arrived, most)?;
         let operations =
             changes.iter().enumerate().flat_map(|(index, change)| operations(change, index)).collect();
         let base = base(&changes);
         let mut settled: HashMap<Digest, Vec<usize>> = HashMap::new();
         for (index, change) in changes.iter().enumerate() {
-            if let Some(Question::Place(place)) =
-                Settlement::of_change(change).map(|settled| settled.question)
-            {
-                settled.entry(place).or_default().push(index);
+            if let Some(answer) = Settlement::of_change(change) {
+                settled.entry(answer.question.name()).or_default().push(index);
             }
         }
         Ok(Self { changes: known, operations, base, settled })
@@ -77,10 +83,21 @@ impl Window {
         self.settled.contains_key(question)
     }
 
-    /// Places that resolutions which arrived are about.
+    /// Questions that were answered, by name, each with its answers.
+    pub(super) fn answered(&self) -> impl Iterator<Item = (&Digest, &Vec<usize>)> {
+        self.settled.iter()
+    }
+
+    /// Questions that resolutions which arrived are about.
     pub(super) fn newly_settled(&self) -> impl Iterator<Item = Digest> {
-        let is_new = |index: &usize| self.changes.get(*index).is_some_and(|change| change.is_new);
-        self.settled.iter().filter(move |(_, by)| by.iter().any(is_new)).map(|(place, _)| *place)
+        let is_new = |index: &usize| self.is_new_change(*index);
+        self.settled.iter().filter(move |(_, by)| by.iter().any(is_new)).map(|(question, _)| *question)
+    }
+
+    /// Whether a change writes into the slot that a question is about.
+    pub(super) fn writes_at(&self, change: usize, question: &Digest) -> bool {
+        let mut own = self.operations.iter().filter(|operation| operation.change == change);
+        own.any(|operation| operation.is_write() && place_name(&operation.slot) == *question)
     }
 
     /// Whether somebody who knew of both operations has decided what is to be in this place.
@@ -155,7 +172,13 @@ impl Window {
     /// Whether an operation arrived, and was not in the document before.
     #[must_use]
     pub fn is_new(&self, operation: &Operation) -> bool {
-        self.changes.get(operation.change).is_some_and(|change| change.is_new)
+        self.is_new_change(operation.change)
+    }
+
+    /// Whether a change arrived, and was not in the document before.
+    #[must_use]
+    pub fn is_new_change(&self, change: usize) -> bool {
+        self.changes.get(change).is_some_and(|change| change.is_new)
     }
 
     /// Whether the author of `later` knew of `earlier`, or had just made it.
@@ -233,6 +256,13 @@ fn first_changes(doc: &Automerge, arrived: &HashSet<ChangeHash>) -> BTreeSet<Vec
     deps.filter(|deps| deps.iter().all(|dep| !arrived.contains(dep))).collect()
 }
 
+/// Whether a change was made with knowledge of all sides of a conflict.
+pub(super) fn knows_all(doc: &Automerge, change: &Digest, conflict: &Conflict) -> bool {
+    let unknown = doc.get_changes_meta(&[ChangeHash(change.0)]);
+    let unknown: HashSet<ChangeHash> = unknown.iter().map(|change| change.hash).collect();
+    !conflict.sides.iter().any(|side| side.change == *change || unknown.contains(&ChangeHash(side.change.0)))
+}
+
 /// Whether what arrived is one chain on top of all there was, so that nothing in it can contradict anything.
 pub fn is_linear(doc: &Automerge, arrived: &[Digest]) -> bool {
     let arrived: HashSet<ChangeHash> = arrived.iter().map(|digest| ChangeHash(digest.0)).collect();
@@ -298,13 +328,13 @@ fn since_all_was_known(doc: &Automerge, new: &BTreeSet<Digest>) -> BTreeSet<Dige
     all.iter().skip(since).map(|change| Digest(change.hash.0)).collect()
 }
 
-fn clocks(changes: &[Change], arrived: &HashSet<ChangeHash>) -> Result<Vec<Known>, TooWide> {
+fn clocks(changes: &[Change], arrived: &HashSet<ChangeHash>, most: usize) -> Result<Vec<Known>, TooWide> {
     let mut actors: HashMap<&[u8], usize> = HashMap::new();
     for change in changes {
         let next = actors.len();
         actors.entry(change.actor_id().to_bytes()).or_insert(next);
     }
-    if changes.len().saturating_mul(actors.len()) > MOST_CLOCKS {
+    if changes.len().saturating_mul(actors.len()) > most {
         return Err(TooWide { changes: changes.len(), actors: actors.len() });
     }
     let mut places: HashMap<ChangeHash, usize> = HashMap::with_capacity(changes.len());

@@ -62,6 +62,9 @@ pub enum PlaceKey {
     /// The container as a whole.
     #[n(2)]
     Head,
+    /// What several answered, by the question's name.
+    #[n(3)]
+    Question(#[n(0)] Digest),
 }
 
 /// One side of a contradiction.

@@ -151,14 +151,30 @@ pub struct ObjectRow {
     /// Whether it began anew, so that nothing of it is left: see its row of `rebirths`.
     #[n(17)]
     pub reborn: bool,
+    /// The heads together with what is held because it contradicts, sorted; none while nothing is. What is held differs by
+    /// device, and what is known does not.
+    #[n(18)]
+    pub known: Option<Vec<Digest>>,
 }
 
 impl ObjectRow {
+    /// The heads of all that is known of it, what is held included.
+    #[must_use]
+    pub fn known_heads(&self) -> &[Digest] {
+        self.known.as_deref().unwrap_or(&self.heads)
+    }
+
     /// Whether tombstones cover all of its heads.
     #[must_use]
     pub fn is_tombstoned(&self) -> bool {
+        self.is_ended_at(self.known_heads())
+    }
+
+    /// Whether tombstones cover these heads.
+    #[must_use]
+    pub fn is_ended_at(&self, heads: &[Digest]) -> bool {
         self.deleted().next().is_some()
-            && self.heads.iter().all(|head| self.covered.contains(head) && !self.overruled.contains(head))
+            && heads.iter().all(|head| self.covered.contains(head) && !self.overruled.contains(head))
     }
 
     /// Whether it was deleted by somebody who had not seen an edit that survives.

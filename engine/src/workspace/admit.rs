@@ -151,7 +151,7 @@ impl Engine {
     ) -> Result<bool, StoreError> {
         let mut progress = false;
         let mut candidates: BTreeMap<ObjectKey, Vec<Candidate>> = BTreeMap::new();
-        let mut tombstones = Vec::new();
+        let mut deletions = Vec::new();
         let mut rebirths = Vec::new();
         let mut asking = Vec::new();
         for arrival in arrivals {
@@ -163,7 +163,7 @@ impl Engine {
                         let key = subject_key(subject);
                         candidates.entry(key).or_default().push(Candidate { arrival, proof });
                     }
-                    EntryKind::TOMBSTONE => tombstones.push(Candidate { arrival, proof }),
+                    kind if kind.is_deletion() => deletions.push(Candidate { arrival, proof }),
                     EntryKind::REBIRTH => rebirths.push(Candidate { arrival, proof }),
                     kind => {
                         progress = true;
@@ -183,8 +183,8 @@ impl Engine {
         for (key, group) in candidates {
             progress |= self.merge(stage, &key, group, done)?;
         }
-        for candidate in tombstones {
-            progress |= self.apply_tombstone(stage, candidate, done)?;
+        for candidate in deletions {
+            progress |= self.apply_deletion(stage, candidate, done)?;
         }
         for candidate in rebirths {
             progress |= self.apply_rebirth(stage, candidate, done)?;
@@ -397,7 +397,7 @@ impl Engine {
         }
         let covers = coverage(arrival);
         let kind = match entry.kind {
-            EntryKind::RESOLUTION => OperationType::Resolve,
+            EntryKind::RESOLUTION | EntryKind::ENDING => OperationType::Resolve,
             _ => OperationType::Replay,
         };
         let mut record = ledger::admission(&entry.actor, arrival.log.device, kind, covers, decision);

@@ -1,7 +1,8 @@
 //! Cards as they are shown: what is asked, every side with its author and what that had seen, and what each answer does.
 
 use super::burst::WINDOW;
-use super::cards::{CardKind, competing_lives};
+use super::card_kind::CardKind;
+use super::cards::competing_lives;
 use super::judge::MACHINE_GENERATIONS;
 use super::local::key_of;
 use super::read::{Competing, CompetingValue};
@@ -112,6 +113,8 @@ pub(super) struct Offer {
     /// The operation it is named by, and all that stand for it.
     pub(super) operations: Vec<OperationId>,
     pub(super) author: Option<(Option<DeviceId>, Entry)>,
+    /// The object that is one side of several.
+    pub(super) object: Option<ObjectId>,
 }
 
 /// Entries by their change, each with its device.
@@ -181,7 +184,7 @@ impl Engine {
             values,
             may_decide: if row.about == AboutRow::Late {
                 "a person who governs: an owner or admin"
-            } else if row.generation >= MACHINE_GENERATIONS || matches!(row.about, AboutRow::Burst(_)) {
+            } else if self.is_for_people(&row)? || matches!(row.about, AboutRow::Burst(_)) {
                 "a person"
             } else {
                 "a person or an agent"
@@ -201,6 +204,17 @@ impl Engine {
         }))
     }
 
+    /// Whether machines are not asked: they have decided often enough, or one of them proposed it.
+    fn is_for_people(&mut self, row: &CardRow) -> Result<bool, StoreError> {
+        if row.generation >= MACHINE_GENERATIONS || matches!(row.about, AboutRow::Held(..)) {
+            return Ok(true);
+        }
+        let key: ObjectKey = (row.object.clone(), row.collection.clone(), row.incarnation);
+        let Some(object) = self.object_row(&key)? else { return Ok(false) };
+        let Some(conflict) = conflict_of(self.stored_contradictions(&object)?, row) else { return Ok(false) };
+        self.with_whole(&object, |doc| conflict::proposal(doc, &conflict).is_some())
+    }
+
     /// What there is to choose from.
     pub(super) fn offers(&mut self, row: &CardRow) -> Result<Vec<Offer>, StoreError> {
         let key: ObjectKey = (row.object.clone(), row.collection.clone(), row.incarnation);
@@ -216,14 +230,11 @@ impl Engine {
                 let mut alternatives =
                     self.with_whole(&object, |doc| conflict::alternatives(doc, &conflict))?;
                 if self.holds_back(&key) {
-                    // What is held is not shown, whatever would win.
-                    let shown = self.with_document(&object, |doc| conflict::shown(doc, &conflict))?;
-                    for side in &mut alternatives {
-                        side.is_shown = shown.as_ref().is_some_and(|shown| side.keep.is(shown));
-                    }
-                } else {
-                    choose_shown(&mut alternatives, &authors, own);
+                    self.with_document(&object, |doc| {
+                        conflict::show_held(doc, &conflict, &mut alternatives);
+                    })?;
                 }
+                choose_shown(&mut alternatives, &authors, own);
                 Ok(alternatives.into_iter().map(|alternative| offer(alternative, &authors)).collect())
             }
             AboutRow::Deletion => self.deletion_offers(&key),
@@ -242,7 +253,7 @@ impl Engine {
                     let alternative =
                         Alternative { change: used.payload, changes, value, keep, is_shown: true };
                     let (operations, author) = (vec![used.operation], Some((device, found.record.entry)));
-                    offers.push(Offer { alternative, operations, author });
+                    offers.push(Offer { alternative, operations, author, object: None });
                 }
                 Ok(offers)
             }
@@ -287,8 +298,8 @@ impl Engine {
         let Some(object) = self.object_row(key)? else { return Ok(Vec::new()) };
         let authors = self.authors(&object)?;
         let value = self.with_document(&object, document::read)?;
-        let heads: Vec<Digest> =
-            object.heads.iter().filter(|head| !object.deleted().any(|gone| gone == *head)).copied().collect();
+        let is_gone = |head: &&Digest| object.deleted().any(|gone| gone == *head);
+        let heads: Vec<Digest> = object.known_heads().iter().filter(|head| !is_gone(head)).copied().collect();
         let last = heads.iter().max_by_key(|head| authors.get(*head).map(|(_, entry)| entry.time));
         let stays = last.map(|last| Alternative {
             change: *last,
@@ -313,7 +324,7 @@ impl Engine {
         let author =
             tombstones.last().map(|(no, _, entry)| (self.log_id(*no).map(|log| log.device), entry.clone()));
         let operations = tombstones.iter().rev().map(|(_, _, entry)| entry.operation).collect();
-        offers.push(Offer { alternative: gone, operations, author });
+        offers.push(Offer { alternative: gone, operations, author, object: None });
         Ok(offers)
     }
 
@@ -322,8 +333,8 @@ impl Engine {
         let Some(object) = self.object_row(key)? else { return Ok(Vec::new()) };
         let authors = self.authors(&object)?;
         let mut offers = Vec::new();
-        for head in &object.heads {
-            let value = self.with_document(&object, |doc| document::read_past(doc, &[*head]))?;
+        for head in object.known_heads() {
+            let value = self.with_whole(&object, |doc| document::read_past(doc, &[*head]))?;
             let keep = conflict::Keep::Gone;
             let side = Alternative { change: *head, changes: vec![*head], value, keep, is_shown: false };
             offers.push(side);
@@ -350,7 +361,7 @@ impl Engine {
             found.push((
                 object.created,
                 object.object.clone(),
-                Offer { alternative, operations, author: last },
+                Offer { alternative, operations, author: last, object: Some(object.object.clone()) },
             ));
         }
         found.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
@@ -380,7 +391,7 @@ impl Engine {
                 is_shown: shown == Some(life.incarnation),
             };
             let operations = authors.values().map(|(_, entry)| entry.operation).collect();
-            offers.push(Offer { alternative, operations, author: last });
+            offers.push(Offer { alternative, operations, author: last, object: None });
         }
         Ok(offers)
     }
@@ -400,7 +411,7 @@ impl Engine {
     /// Every contradiction of an object's life that somebody is asked about.
     pub(super) fn competing(&mut self, object: &ObjectRow) -> Result<Vec<Competing>, StoreError> {
         let mut competing = Vec::new();
-        for card in &object.cards {
+        for card in object.cards.iter().chain(&self.linked_cards(object)?) {
             let Some(row) = self.card_row(None, card)? else { continue };
             competing.extend(self.competing_at(card, &row)?);
         }
@@ -494,13 +505,14 @@ fn choose_shown(alternatives: &mut [Alternative], authors: &Authors, own: Device
 fn offer(alternative: Alternative, authors: &Authors) -> Offer {
     let author = authors.get(&alternative.change).cloned();
     let operations = alternative.changes.iter().filter_map(|change| Some(authors.get(change)?.1.operation));
-    Offer { operations: operations.collect(), author, alternative }
+    Offer { operations: operations.collect(), author, alternative, object: None }
 }
 
 fn said(offer: &Offer) -> CompetingValue {
     let author = offer.author.as_ref();
     CompetingValue {
         value: offer.alternative.value.clone(),
+        object: offer.object.clone(),
         device: author.and_then(|(device, _)| *device),
         actor: author.map(|(_, entry)| entry.actor.clone()),
         operation: author.map(|(_, entry)| entry.operation),

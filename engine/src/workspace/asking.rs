@@ -4,7 +4,8 @@
 //! device, in whatever order they came; so after a decline too everybody has the same, and nobody waits for ever.
 
 use super::admit::{Approval, Arrival, Candidate, Judged, Ledgered, coverage};
-use super::cards::{CardKind, Decided};
+use super::card_kind::CardKind;
+use super::decided::Decided;
 use super::merge::form_of;
 use super::stage::Stage;
 use super::waiting::Standing;

@@ -1,7 +1,7 @@
 //! What this device's own entries are made of: the log, the session, operation id and time, and the evidence that
 //! goes with each of them.
 
-use super::cards::Decided;
+use super::decided::Decided;
 use super::intent::{Intent, WriteError, WriteRequest};
 use super::judge::Question;
 use super::stage::{Stage, StagedObject};

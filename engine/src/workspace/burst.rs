@@ -6,7 +6,8 @@
 //! that lets in counts, so that their order does not matter. [`super::burst_answer`] has what this device says.
 
 use super::admit::{Arrival, Judged, Ledgered, coverage};
-use super::cards::{CardKind, Decided};
+use super::card_kind::CardKind;
+use super::decided::Decided;
 use super::stage::Stage;
 use super::waiting::Standing;
 use super::{Engine, Event};
@@ -88,7 +89,7 @@ impl Engine {
     ) -> bool {
         let begins =
             entry.kind == EntryKind::BURST && matches!(Burst::from_bytes(payload), Ok(Burst::Begins));
-        let Some(of) = name_of(log, entry).filter(|_| begins || entry.kind == EntryKind::TOMBSTONE) else {
+        let Some(of) = name_of(log, entry).filter(|_| begins || entry.kind.is_deletion()) else {
             return false;
         };
         let (before, begun) = self.deletions_before(stage, no, &of, seq);

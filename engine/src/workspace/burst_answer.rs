@@ -291,7 +291,7 @@ impl Engine {
         };
         let device = self.log_of_place(&first).map(|log| log.device);
         let operations = vec![record.entry.operation];
-        Ok(vec![Offer { alternative, operations, author: Some((device, record.entry)) }])
+        Ok(vec![Offer { alternative, operations, author: Some((device, record.entry)), object: None }])
     }
 }
 

@@ -4,11 +4,13 @@
 //! has the same open cards. What travels is the decision ([`super::resolve`]), an entry like any other. Cards are
 //! brought up to date in the transaction that changes what they are about.
 
+use super::card_kind::CardKind;
 use super::contradictions::asks;
+use super::decided::Decided;
 use super::intent::WriteError;
 use super::stage::{Stage, StagedObject};
 use super::{Engine, Event, ObjectKey};
-use crate::conflict::{self, Conflict, Kind, Settlement};
+use crate::conflict::{self, Conflict};
 use crate::judgement::Rule;
 use crate::ledger;
 use crate::store::StoreError;
@@ -19,145 +21,7 @@ use std::sync::Arc;
 use syncd_evidence::{Outcome, RecordKind};
 use syncd_schema::entry::Subject;
 use syncd_schema::manifest::{Manifest, MergeStrategy, OnConflict};
-use syncd_schema::{Actor, DeviceId, Digest, Entry, Incarnation, ObjectId, OperationType, cbor, domain};
-
-/// What kind of question a card asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CardKind {
-    /// Several values where there can be one.
-    ConcurrentValue,
-    /// Deleted by one, written by another: a field, an item, or the object as a whole.
-    DeleteEdit,
-    /// Work inside of what another took away.
-    ReplacedContainer,
-    /// A counter set by one and counted by another.
-    CounterReset,
-    /// A stretch of text that several rewrote.
-    OverlappingText,
-    /// One id, several lives.
-    DuplicateIdentity,
-    /// A change that policy lets in once somebody has looked.
-    PolicyReview,
-    /// A change that contradicts, kept out until somebody decides.
-    HeldChange,
-    /// The merged value is not what the collection's schema describes.
-    SchemaMismatch,
-    /// The merged value breaks what must always hold in the collection.
-    BrokenInvariant,
-    /// Several objects have a value that no two may share.
-    DuplicateKey,
-    /// It refers to what was deleted.
-    DanglingReference,
-    /// Work done apart, in a collection where all of that is reviewed.
-    ConcurrentEdit,
-    /// One caller's key for two different things.
-    ReplayCollision,
-    /// Work on what an object was before it began anew.
-    LateWork,
-    /// Unusually many deletions in a row.
-    DeletionBurst,
-}
-
-impl CardKind {
-    const ALL: [Self; 16] = [
-        Self::ConcurrentValue,
-        Self::DeleteEdit,
-        Self::ReplacedContainer,
-        Self::CounterReset,
-        Self::OverlappingText,
-        Self::DuplicateIdentity,
-        Self::PolicyReview,
-        Self::HeldChange,
-        Self::SchemaMismatch,
-        Self::BrokenInvariant,
-        Self::DuplicateKey,
-        Self::DanglingReference,
-        Self::ConcurrentEdit,
-        Self::ReplayCollision,
-        Self::LateWork,
-        Self::DeletionBurst,
-    ];
-
-    /// The word used in lists and records.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::ConcurrentValue => "concurrent_value",
-            Self::DeleteEdit => "delete_edit",
-            Self::ReplacedContainer => "replaced_container",
-            Self::CounterReset => "counter_reset",
-            Self::OverlappingText => "overlapping_text",
-            Self::DuplicateIdentity => "duplicate_identity",
-            Self::PolicyReview => "policy_review",
-            Self::HeldChange => "held_change",
-            Self::SchemaMismatch => "schema_mismatch",
-            Self::BrokenInvariant => "broken_invariant",
-            Self::DuplicateKey => "duplicate_key",
-            Self::DanglingReference => "dangling_reference",
-            Self::ConcurrentEdit => "concurrent_edit",
-            Self::ReplayCollision => "replay_collision",
-            Self::LateWork => "late_work",
-            Self::DeletionBurst => "deletion_burst",
-        }
-    }
-
-    pub(super) fn of_row(row: &CardRow) -> Self {
-        Self::ALL.get(usize::from(row.kind)).copied().unwrap_or(Self::ConcurrentValue)
-    }
-
-    pub(super) const fn of_conflict(kind: Kind) -> Self {
-        match kind {
-            Kind::Value => Self::ConcurrentValue,
-            Kind::DeleteEdit => Self::DeleteEdit,
-            Kind::Inside => Self::ReplacedContainer,
-            Kind::CounterReset => Self::CounterReset,
-            Kind::Text => Self::OverlappingText,
-        }
-    }
-}
-
-/// An admitted entry that may have decided something.
-#[derive(Clone, Debug)]
-pub(crate) struct Decided {
-    /// Its change; none of a deletion.
-    pub(crate) change: Option<Digest>,
-    /// What it says that it settles.
-    pub(crate) settles: Option<Settlement>,
-    /// Who made it, and how.
-    pub(crate) row: DecidedRow,
-    /// The governance it was written under.
-    pub(crate) governance: Vec<Digest>,
-    /// The object it is about.
-    pub(crate) subject: Option<Subject>,
-    /// The heads that a deletion covers.
-    pub(crate) covers: Vec<Digest>,
-}
-
-impl Decided {
-    /// What an entry may have decided.
-    pub(crate) fn of(entry: &Entry, device: DeviceId, settles: Option<Settlement>) -> Self {
-        let choice = match (&settles, entry.kind.is_change()) {
-            (Some(settlement), _) => settlement.choice.word(),
-            (None, true) => "edit",
-            (None, false) => "delete",
-        };
-        Self {
-            change: entry.kind.is_change().then_some(entry.payload_digest),
-            settles,
-            row: DecidedRow {
-                operation: entry.operation,
-                actor: entry.actor.clone(),
-                device,
-                choice: choice.to_owned(),
-                because: entry.note.clone(),
-                at: entry.time,
-            },
-            governance: entry.governance.clone(),
-            subject: entry.subject.clone(),
-            covers: Vec::new(),
-        }
-    }
-}
+use syncd_schema::{Actor, Digest, Incarnation, ObjectId, OperationType, cbor, domain};
 
 /// What an object's conflicts were and are, where they were looked at.
 pub(super) struct Judged {
@@ -173,7 +37,7 @@ impl Engine {
 
     /// The id of the card about an object that was deleted and lives on; none if it does not.
     pub(super) fn deletion_card(&self, row: &ObjectRow) -> Option<Digest> {
-        let parts: Vec<Digest> = row.deleted().chain(&row.heads).copied().collect();
+        let parts: Vec<Digest> = row.deleted().chain(row.known_heads()).copied().collect();
         row.is_half_deleted().then(|| self.card_id(row, "deletion", &parts))
     }
 
@@ -212,8 +76,9 @@ impl Engine {
         let row = &staged.row;
         let was_deleted = !row.covered.is_empty();
         let manifest = self.governance().manifest(&row.collection);
-        let judges = manifest.judges_values() && (staged.rejudged || !staged.admitted.is_empty());
-        let reviews = manifest.merge_strategy == MergeStrategy::ManualReview && row.heads.len() > 1;
+        let has_news = staged.rejudged || !staged.admitted.is_empty() || staged.whole.is_some();
+        let judges = manifest.judges_values() && has_news;
+        let reviews = manifest.merge_strategy == MergeStrategy::ManualReview && row.known_heads().len() > 1;
         if judged.is_none() && row.cards.is_empty() && !was_deleted && !judges && !reviews {
             return Ok(());
         }
@@ -222,7 +87,10 @@ impl Engine {
             before.extend(self.card_row(Some(stage), card)?.map(|found| (*card, found)));
         }
         let mut wanted: BTreeMap<Digest, CardRow> = match judged {
+            // Whoever deleted all of it has decided.
+            _ if row.is_tombstoned() => BTreeMap::new(),
             Some(judged) => self.conflict_cards(staged, &judged.after, stage),
+            None if was_deleted => self.conflict_cards(staged, &self.stored_contradictions(row)?, stage),
             None => before
                 .iter()
                 .filter(|(_, row)| matches!(row.about, AboutRow::Conflict(_)))
@@ -238,7 +106,7 @@ impl Engine {
                 .extend(before.iter().filter(|(_, row)| about(row)).map(|(card, row)| (*card, row.clone())));
         }
         if reviews && !staged.row.is_tombstoned() {
-            let card = self.card_id(&staged.row, "heads", &staged.row.heads);
+            let card = self.card_id(&staged.row, "heads", staged.row.known_heads());
             wanted.insert(card, new_card(&staged.row, CardKind::ConcurrentEdit, AboutRow::Heads, stage));
         }
         if let Some(card) = self.deletion_card(&staged.row) {
@@ -252,7 +120,9 @@ impl Engine {
             let mut successors = Vec::new();
             for new in &opened {
                 if let Some(row) = wanted.get_mut(new).filter(|new| takes_place(&old, new, judged)) {
-                    row.before.push(card);
+                    if !row.before.contains(&card) {
+                        row.before.push(card);
+                    }
                     successors.push(*new);
                 }
             }
@@ -260,11 +130,42 @@ impl Engine {
             self.end_card(stage, card, old, successors, by);
         }
         for card in opened {
-            if let Some(new) = wanted.get(&card) {
+            if let Some(new) = wanted.get_mut(&card) {
+                self.line_up(stage, card, new)?;
                 self.open_card(stage, card, new);
             }
         }
         staged.row.cards = wanted.into_keys().collect();
+        Ok(())
+    }
+
+    /// Notes in the cards whose answers contradict each other now which card asks about that. Those that another took the
+    /// place of before are in the line by that one.
+    fn line_up(&self, stage: &mut Stage, card: Digest, new: &mut CardRow) -> Result<(), StoreError> {
+        let mut before = Vec::new();
+        for old in std::mem::take(&mut new.before) {
+            let mut known = self.card_row(Some(stage), &old)?;
+            let end = known.as_mut().map(|row| row.end.as_mut());
+            let is_before = match end {
+                // Asked and answered before any of it was heard of here.
+                None => true,
+                Some(None) => false,
+                Some(Some(end)) => {
+                    let is_answered = end.successors.is_empty();
+                    if is_answered {
+                        end.successors.push(card);
+                    }
+                    is_answered || end.successors.contains(&card)
+                }
+            };
+            if is_before {
+                before.push(old);
+                known.into_iter().for_each(|row| {
+                    stage.batch.put(Table::Cards, key::card(&old, false), cbor::encode(&row));
+                });
+            }
+        }
+        new.before = before;
         Ok(())
     }
 
@@ -276,7 +177,7 @@ impl Engine {
     ) -> BTreeMap<Digest, CardRow> {
         let rules = Arc::clone(&self.rules);
         let manifest = rules.governance.manifest(&staged.row.collection);
-        let document = staged.whole.as_ref().unwrap_or(&staged.document);
+        let document = staged.known();
         let cards = conflicts.iter().filter_map(|conflict| {
             let steps = asks(document, &manifest, conflict)?;
             let kind = CardKind::of_conflict(conflict.kind);
@@ -285,6 +186,7 @@ impl Engine {
             let row = CardRow {
                 path: conflict::pointer(&steps),
                 generation: conflict::generation(document, &changes).saturating_sub(1),
+                before: conflict::answered_cards(document, conflict),
                 ..new_card(&staged.row, kind, about, stage)
             };
             Some((self.conflict_card(&staged.row, conflict), row))
@@ -299,7 +201,7 @@ impl Engine {
         }
         let manifest = self.governance().manifest(&staged.row.collection);
         let mut cards = BTreeMap::new();
-        for violation in self.violations_on(&staged.document, &manifest) {
+        for violation in self.violations_on(staged.known(), &manifest) {
             let (kind, word) = match violation.rule {
                 Rule::Schema => (CardKind::SchemaMismatch, "schema"),
                 Rule::Invariant => (CardKind::BrokenInvariant, "invariant"),
@@ -349,9 +251,7 @@ impl Engine {
                 if let Some((_, new)) = &mut opened {
                     new.before.push(card);
                 }
-                let by =
-                    staged.iter().flat_map(|staged| &staged.decided).max_by_key(|decided| decided.row.at);
-                let by = by.map(|decided| decided.row.clone());
+                let by = stage.decided_about(&card, Some(object));
                 self.end_card(stage, card, old, successors, by);
             }
             if let Some((card, row)) = opened {
@@ -539,8 +439,7 @@ fn decided_by(
     old: &CardRow,
     judged: Option<&Judged>,
 ) -> Option<DecidedRow> {
-    let named =
-        staged.decided.iter().find(|decided| decided.settles.as_ref().is_some_and(|s| s.card == *card));
+    let named = staged.decided.iter().find(|decided| decided.card() == Some(*card));
     let wrote = || {
         let conflict = match (&old.about, judged) {
             (AboutRow::Conflict(id), Some(judged)) => judged.before.iter().find(|c| c.id() == *id),

@@ -8,6 +8,7 @@ use super::Engine;
 use super::cards::Judged;
 use super::stage::{Stage, StagedObject};
 use crate::conflict::{self, Conflict, Key, Kind, OpName, Side, Slot};
+use crate::document;
 use crate::store::StoreError;
 use crate::store::rows::{
     self, AdmittedChange, ConflictRow, ConflictsRow, ObjectRow, OpRow, PlaceKey, SideRow,
@@ -27,11 +28,14 @@ impl Engine {
         stage: &mut Stage,
         staged: &mut StagedObject,
     ) -> Result<Option<Judged>, StoreError> {
-        let (before, after) = match staged.compared.take() {
-            Some((compared, whole)) => {
-                staged.whole = Some(whole);
-                (compared.before, compared.after)
-            }
+        let compared = staged.compared.take();
+        staged.whole = match &compared {
+            Some((_, whole)) => Some(whole.clone()),
+            None => self.whole_document(&staged.row, &staged.document)?,
+        };
+        staged.whole.take_if(|whole| document::heads(whole) == document::heads(&staged.document));
+        let (before, after) = match compared {
+            Some((compared, _)) => (compared.before, compared.after),
             None if staged.rejudged => match self.found_anew(&staged.row, &staged.document)? {
                 Some(after) => (self.stored_contradictions(&staged.row)?, after),
                 None => return Ok(None),
@@ -42,13 +46,14 @@ impl Engine {
             None => {
                 let before = self.stored_contradictions(&staged.row)?;
                 let admitted: Vec<Digest> = staged.admitted.iter().map(AdmittedChange::hash).collect();
-                staged.whole = self.whole_document(&staged.row, &staged.document)?;
-                let document = staged.whole.as_ref().unwrap_or(&staged.document);
-                match conflict::update(document, &before, &admitted, &self.by_lines(&staged.row, document)) {
+                let document = staged.known();
+                let by_lines = self.by_lines(&staged.row, document);
+                match conflict::update_within(document, &before, &admitted, &by_lines, self.comparable) {
                     Ok(after) => (before, after),
                     Err(wide) => {
                         self.find(stage, not_compared(staged, &wide.to_string(), stage.now))?;
-                        return Ok(None);
+                        let after = conflict::undecided(document, &before, &admitted);
+                        (before, after)
                     }
                 }
             }
@@ -99,7 +104,8 @@ impl Engine {
         let whole = self.whole_document(row, doc)?;
         let doc = whole.as_ref().unwrap_or(doc);
         let all: Vec<Digest> = doc.get_changes_meta(&[]).iter().map(|change| Digest(change.hash.0)).collect();
-        Ok(conflict::update(doc, &BTreeSet::new(), &all, &self.by_lines(row, doc)).ok())
+        let by_lines = self.by_lines(row, doc);
+        Ok(conflict::update_within(doc, &BTreeSet::new(), &all, &by_lines, self.comparable).ok())
     }
 
     /// Whether what is kept of an object's contradictions is what its document says: found anew, from nothing. A
@@ -119,11 +125,12 @@ pub(super) fn asks(doc: &Automerge, manifest: &Manifest, conflict: &Conflict) ->
     if conflict.is_equal {
         return None;
     }
-    let steps = conflict::steps(doc, &conflict.place);
+    let steps = conflict::path(doc, conflict);
     let rule = manifest.rule(&steps.iter().map(String::as_str).collect::<Vec<_>>());
     let is_settled =
         matches!(rule, Some(FieldRule::Auto | FieldRule::Max | FieldRule::Min | FieldRule::Union));
-    (!is_settled).then_some(steps)
+    // What was asked once is asked again, whatever the rule is by now.
+    (!is_settled || conflict.kind == Kind::Answer).then_some(steps)
 }
 
 fn row_key(row: &ObjectRow) -> Vec<u8> {
@@ -141,6 +148,7 @@ fn to_row(conflict: &Conflict) -> ConflictRow {
         Key::Name(name) => PlaceKey::Name(name.clone()),
         Key::Element(element) => PlaceKey::Element(op_row(element)),
         Key::Head => PlaceKey::Head,
+        Key::Question(question) => PlaceKey::Question(*question),
     };
     let side = |side: &Side| SideRow { operation: op_row(&side.operation), change: side.change };
     ConflictRow {
@@ -157,6 +165,7 @@ fn of_row(row: ConflictRow) -> Option<Conflict> {
         PlaceKey::Name(name) => Key::Name(name),
         PlaceKey::Element(element) => Key::Element(op_name(&element)),
         PlaceKey::Head => Key::Head,
+        PlaceKey::Question(question) => Key::Question(question),
     };
     let side = |side: SideRow| Side { operation: op_name(&side.operation), change: side.change };
     Some(Conflict {

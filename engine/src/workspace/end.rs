@@ -3,7 +3,7 @@
 use super::admit::{Arrival, Candidate, Judged, Ledgered};
 use super::burst::Verdict;
 use super::burst_answer::declined_already;
-use super::cards::Decided;
+use super::decided::Decided;
 use super::intent::{WriteError, WriteRequest, Written};
 use super::judge::Question;
 use super::local::{done, key_of};
@@ -15,10 +15,8 @@ use crate::store::rows::ObjectRow;
 use crate::store::tables::LogNo;
 use std::sync::Arc;
 use syncd_policy::{Action, Base, Redeemed};
-use syncd_schema::entry::{Subject, Tombstone};
-use syncd_schema::{
-    Digest, Entry, EntryKind, Incarnation, ObjectId, OperationId, OperationType, UnixMicros, cbor, limits,
-};
+use syncd_schema::entry::{Deletion, Subject, Tombstone};
+use syncd_schema::{Digest, Entry, ObjectId, OperationId, OperationType, UnixMicros, limits};
 
 impl Engine {
     /// Ends an object, all its lives if it has several: every one is permitted before any is ended.
@@ -45,7 +43,7 @@ impl Engine {
             let subject = Subject { collection, object: object.clone(), incarnation };
             let question = Question {
                 action: Action::Delete,
-                size: tombstone_size(stage, &row, None),
+                size: deletion_size(stage, &row, |tombstone| Deletion { tombstone, answers: None }),
                 ..self.question(request, Some(&subject), Some(&manifest), Base::Missing)
             };
             let proof = self.admit_local(stage, request, &rules, &question, at.0)?;
@@ -65,11 +63,12 @@ impl Engine {
         end: End,
     ) -> Result<Written, WriteError> {
         let End { row, log, at, subject, proof } = end;
-        let heads = document::heads(&self.stage_object(stage, row)?.document);
-        let tombstone = Tombstone { heads, keeps: None };
-        let entry =
-            self.record_entry(request, EntryKind::TOMBSTONE, at, Some(subject), &cbor::encode(&tombstone));
-        self.log_deletion(stage, log, (entry, tombstone), &proof, ("delete", OperationType::Tombstone))
+        let key = key_of(&row);
+        self.stage_object(stage, row)?;
+        let heads = self.known_document(stage, &key)?.as_deref().map(document::heads).unwrap_or_default();
+        let deletion = Deletion { tombstone: Tombstone { heads, keeps: None }, answers: None };
+        let entry = self.record_entry(request, deletion.kind(), at, Some(subject), &deletion.to_bytes());
+        self.log_deletion(stage, log, (entry, deletion), &proof)
     }
 
     /// Logs a deletion, which takes effect unless it stands behind many others: then it waits with them.
@@ -77,19 +76,23 @@ impl Engine {
         &mut self,
         stage: &mut Stage,
         log: LogNo,
-        (entry, tombstone): (Entry, Tombstone),
+        (entry, deletion): (Entry, Deletion),
         proof: &Redeemed,
-        (choice, kind): (&str, OperationType),
     ) -> Result<Written, WriteError> {
         let Some(key) = entry.subject.as_ref().map(subject_key) else { return Err(WriteError::Grant) };
-        let (operation, payload) = (entry.operation, cbor::encode(&tombstone));
+        let (operation, payload) = (entry.operation, deletion.to_bytes());
+        let kind = match deletion.answers {
+            Some(_) => OperationType::Resolve,
+            None => OperationType::Tombstone,
+        };
         let (verdict, of) = self.next_deletion(stage, log, (&entry.actor, &key.1))?;
         match verdict {
             Verdict::Happens => {
-                self.cover(stage, &key, &entry, &tombstone.heads, tombstone.keeps, choice);
+                self.cover(stage, &key, &entry, &deletion);
                 self.log_entry(stage, log, entry.clone(), payload, proof, kind);
                 self.count_own(stage, log, &entry);
-                Ok(done(operation, Some(key.0), tombstone.heads))
+                self.let_in_held(stage, &key)?;
+                Ok(done(operation, Some(key.0), deletion.tombstone.heads))
             }
             Verdict::Waits => {
                 let at = self.append_withheld(stage, log, &entry, payload, proof);
@@ -103,30 +106,19 @@ impl Engine {
     }
 
     /// Notes on the stage that this device's tombstone covers these heads.
-    pub(super) fn cover(
-        &self,
-        stage: &mut Stage,
-        key: &ObjectKey,
-        entry: &Entry,
-        heads: &[Digest],
-        keeps: Option<Incarnation>,
-        choice: &str,
-    ) {
+    pub(super) fn cover(&self, stage: &mut Stage, key: &ObjectKey, entry: &Entry, deletion: &Deletion) {
         let device = self.device();
         let Some(staged) = stage.objects.get_mut(key) else { return };
         staged.row.heads = document::heads(&staged.document);
-        cover(&mut staged.row, heads, entry.time);
-        staged.row.yield_to(keeps);
+        cover(&mut staged.row, &deletion.tombstone.heads, entry.time);
+        staged.row.yield_to(deletion.tombstone.keeps);
         staged.row_changed = true;
-        let mut decided = Decided::of(entry, device, None);
-        choice.clone_into(&mut decided.row.choice);
-        heads.clone_into(&mut decided.covers);
-        staged.decided.push(decided);
+        staged.decided.extend(Decided::of_deletion(entry, device, deletion));
     }
 
     /// Carries out a deletion that the gate permits. It waits for the heads it names, so that it covers the same on every
     /// device.
-    pub(super) fn apply_tombstone(
+    pub(super) fn apply_deletion(
         &mut self,
         stage: &mut Stage,
         Candidate { arrival, proof }: Candidate,
@@ -134,17 +126,16 @@ impl Engine {
     ) -> Result<bool, StoreError> {
         let entry = &arrival.record.entry;
         let Some(key) = entry.subject.as_ref().map(subject_key) else { return Ok(false) };
-        let tombstone = match read_tombstone(&arrival) {
-            Ok(tombstone) => tombstone,
+        let (tombstone, decided) = match read_deletion(&arrival) {
+            Ok(read) => read,
             Err(reason) => {
                 let judged = Judged::Refused { reason, decision: None, finding: true };
                 return self.not_admitted(stage, &arrival, judged, done).map(|()| false);
             }
         };
-        let missing: Vec<Digest> = match self.staged_object(stage, &key)? {
-            Some(staged) => {
-                let lacks = |head: &&Digest| !document::holds(&staged.document, head);
-                tombstone.heads.iter().filter(lacks).copied().collect()
+        let missing: Vec<Digest> = match self.known_document(stage, &key)? {
+            Some(known) => {
+                tombstone.heads.iter().filter(|head| !document::holds(&known, head)).copied().collect()
             }
             None => vec![Digest(key.2.0)],
         };
@@ -162,11 +153,11 @@ impl Engine {
             staged.row.yield_to(tombstone.keeps);
             staged.row_changed = true;
             staged.remote = true;
-            let decided = Decided::of(entry, arrival.log.device, None);
-            staged.decided.push(Decided { covers: tombstone.heads, ..decided });
-            stage.tombstones.push((key, (arrival.no, arrival.seq)));
+            staged.decided.push(decided);
+            stage.tombstones.push((key.clone(), (arrival.no, arrival.seq)));
         }
         self.admitted(stage, &arrival, proof.decision(), done);
+        self.let_in_ended(stage, &key, done)?;
         Ok(true)
     }
 
@@ -186,22 +177,30 @@ impl Engine {
     }
 }
 
-/// What a deletion says, or why it says nothing.
-fn read_tombstone(arrival: &Arrival) -> Result<Tombstone, String> {
-    let payload = arrival.record.payload.as_deref().unwrap_or_default();
-    let tombstone: Tombstone =
-        cbor::decode("tombstone", payload, limits::RECORD_BYTES).map_err(|error| error.to_string())?;
-    if tombstone.heads.is_empty() || tombstone.heads.len() > limits::CHANGE_DEPS {
+/// What a deletion says and may have decided, or why it says nothing.
+fn read_deletion(arrival: &Arrival) -> Result<(Tombstone, Decided), String> {
+    let (entry, payload) = (&arrival.record.entry, arrival.record.payload.as_deref().unwrap_or_default());
+    let deletion = Deletion::read(entry.kind, payload).map_err(|error| error.to_string())?;
+    let heads = deletion.tombstone.heads.len();
+    if heads == 0 || heads > limits::CHANGE_DEPS {
         return Err("it names no state, or too many".to_owned());
     }
-    Ok(tombstone)
+    let decided = Decided::of_deletion(entry, arrival.log.device, &deletion);
+    Ok((deletion.tombstone, decided.ok_or("it names no option")?))
 }
 
 /// How large the record of a deletion will be: others judge it by that too.
-pub(super) fn tombstone_size(stage: &Stage, row: &ObjectRow, keeps: Option<Incarnation>) -> u64 {
-    let staged = stage.objects.get(&key_of(row));
-    let heads = staged.map_or_else(|| row.heads.clone(), |staged| document::heads(&staged.document));
-    cbor::encode(&Tombstone { heads, keeps }).len() as u64
+pub(super) fn deletion_size(
+    stage: &Stage,
+    row: &ObjectRow,
+    deletion: impl FnOnce(Tombstone) -> Deletion,
+) -> u64 {
+    let heads = match stage.objects.get(&key_of(row)) {
+        Some(staged) if staged.row.known.is_none() => document::heads(&staged.document),
+        Some(staged) => staged.row.known_heads().to_vec(),
+        None => row.known_heads().to_vec(),
+    };
+    deletion(Tombstone { heads, keeps: None }).to_bytes().len() as u64
 }
 
 /// Notes that a tombstone covers these heads.

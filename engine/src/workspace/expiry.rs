@@ -7,6 +7,7 @@
 //! in some every answer takes something away, and what a machine proposed no machine answers.
 
 use super::asked::Offer;
+use super::card_kind::CardKind;
 use super::intent::{Intent, WriteError, WriteRequest};
 use super::judge::MACHINE_GENERATIONS;
 use super::resolve::Resolve;
@@ -66,7 +67,9 @@ impl Engine {
 
     /// When this device will answer a card if nobody has; none if it will not.
     pub(super) fn expires(&self, row: &CardRow) -> Option<UnixMicros> {
-        let answers = matches!(row.about, AboutRow::Conflict(_) | AboutRow::Deletion);
+        // Answers that contradict each other were given: people talk about them.
+        let is_first = CardKind::of_row(row) != CardKind::ConflictingAnswers;
+        let answers = is_first && matches!(row.about, AboutRow::Conflict(_) | AboutRow::Deletion);
         let may = answers && row.end.is_none() && row.generation < MACHINE_GENERATIONS;
         let manifest = self.governance().manifests.get(&row.collection).filter(|_| may)?;
         let hours = manifest.cards.as_ref()?.expire_after_hours;

@@ -4,7 +4,10 @@ use super::read::Explanation;
 use super::rebirth::After;
 use super::segments::Found;
 use super::{Engine, LogState, strategy};
+use crate::conflict::Settlement;
+use crate::guard;
 use crate::ledger;
+use crate::log::LogRecord;
 use crate::store::StoreError;
 use crate::store::rows::{self, LogKind, PendingRow, RunRow};
 use crate::store::tables::{LogNo, Table, key};
@@ -12,6 +15,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use syncd_evidence::{Record, RecordKind};
 use syncd_policy::Decision;
+use syncd_schema::entry::Deletion;
 use syncd_schema::operation::EntryState;
 use syncd_schema::{
     Actor, Collection, DeviceId, Digest, Entry, EntryKind, LogSeq, ObjectId, ObjectState, OperationId,
@@ -23,7 +27,7 @@ use syncd_schema::{
 pub struct HistoryItem {
     /// The operation.
     pub operation: OperationId,
-    /// What it did: create, edit, tombstone.
+    /// What it did: create, edit, tombstone, resolution, ending.
     pub kind: &'static str,
     /// On which device.
     pub device: DeviceId,
@@ -119,7 +123,7 @@ impl Engine {
                 {
                     let seq = first.plus(index as u64);
                     let about = record.entry.subject.as_ref().is_some_and(|s| s.object == *object);
-                    let ends = about && record.entry.kind == EntryKind::TOMBSTONE;
+                    let ends = about && record.entry.kind.is_deletion();
                     if ends && !self.pending.contains(&(*no, seq)) {
                         found.push((*no, seq, record.entry));
                     }
@@ -210,6 +214,7 @@ impl Engine {
         }
         let kind = match (entry.kind, own) {
             (EntryKind::TOMBSTONE, _) => OperationType::Tombstone,
+            (EntryKind::ENDING | EntryKind::RESOLUTION, _) => OperationType::Resolve,
             (EntryKind::CHECKPOINT, _) => OperationType::Checkpoint,
             (_, true) => OperationType::Enqueue,
             (_, false) => OperationType::Replay,
@@ -372,6 +377,9 @@ impl Engine {
             entry.time,
             found.seq
         )];
+        if let Some((card, choice)) = answered(&found.record) {
+            because.push(format!("It answers card {card}: {choice}."));
+        }
         let mut next = Vec::new();
         if self.after_rebirth(None, (found.no, found.seq), entry) == Some(After::Dropped) {
             because
@@ -455,6 +463,10 @@ impl Engine {
                 because.extend(self.explain_entry(&found)?.because.into_iter().skip(1));
             }
         }
+        let linked = match lives.first() {
+            Some(row) => self.linked_cards(row)?,
+            None => Vec::new(),
+        };
         let state = match lives.first() {
             Some(_) if lives.len() > 1 => {
                 because.push("It was created twice with different content; both are kept.".to_owned());
@@ -471,17 +483,23 @@ impl Engine {
                 "conflicted"
             }
             Some(row) if row.is_tombstoned() => "tombstoned",
-            Some(row) if !row.cards.is_empty() => {
-                because
-                    .push(format!("Edits made apart contradict each other in {} places.", row.cards.len()));
+            Some(row) if !row.cards.is_empty() || !linked.is_empty() => {
+                if !row.cards.is_empty() {
+                    let places = row.cards.len();
+                    because.push(format!("Edits made apart contradict each other in {places} places."));
+                }
+                if !linked.is_empty() {
+                    let others = "It shares a value with another object that no two may share, or refers to one that was deleted.";
+                    because.push(others.to_owned());
+                }
                 next.push(
                     "See what is asked with `card CARD`, and answer with `resolve CARD OPTION`:".to_owned(),
                 );
-                next.extend(row.cards.iter().map(|card| format!("card {card}")));
+                next.extend(row.cards.iter().chain(&linked).map(|card| format!("card {card}")));
                 "conflicted"
             }
             None if last.kind == EntryKind::REBIRTH.word() => "erased",
-            _ if last.status != EntryState::Admitted => match self.state_of(&lives) {
+            _ if last.status != EntryState::Admitted => match self.state_of(&lives)? {
                 ObjectState::Held => "held",
                 ObjectState::Clean => "clean",
                 _ => self.waiting_word(object),
@@ -511,6 +529,19 @@ impl Engine {
 
     fn log_name(&self, no: LogNo) -> String {
         self.log_id(no).map_or_else(|| "local".to_owned(), |log| log.to_string())
+    }
+}
+
+/// The card that an entry answers, and the option that was chosen.
+fn answered(record: &LogRecord) -> Option<(Digest, String)> {
+    let payload = record.payload.as_deref()?;
+    match record.entry.kind {
+        EntryKind::RESOLUTION => {
+            let settled = Settlement::of_message(&guard::message(payload).ok()?)?;
+            Some((settled.card, settled.choice.word().to_owned()))
+        }
+        EntryKind::ENDING => Deletion::read(EntryKind::ENDING, payload).ok()?.answers,
+        _ => None,
     }
 }
 

@@ -94,7 +94,7 @@ impl<'a> Question<'a> {
             _ if entry.is_birth() => (Action::Create, None, false),
             (EntryKind::EDIT | EntryKind::PROPOSAL, _) => (Action::Edit, None, false),
             (EntryKind::RESOLUTION, _) => (Action::Operation(OperationType::Resolve), None, false),
-            (EntryKind::TOMBSTONE, _) => (Action::Delete, None, false),
+            (EntryKind::TOMBSTONE | EntryKind::ENDING, _) => (Action::Delete, None, false),
             (EntryKind::REBIRTH, _) => (Action::Rebirth, None, false),
             // As an answer; with its payload it may turn out to be the beginning.
             (EntryKind::BURST, _) => (Action::Operation(OperationType::Resolve), None, false),
@@ -164,8 +164,11 @@ impl<'a> Question<'a> {
     fn base_of(entry: &Entry) -> Base {
         match (entry.kind, &entry.base) {
             _ if entry.is_birth() => Base::NotNeeded,
-            (EntryKind::EDIT | EntryKind::PROPOSAL | EntryKind::TOMBSTONE, Some(_)) => Base::Named,
-            (EntryKind::EDIT | EntryKind::PROPOSAL | EntryKind::TOMBSTONE, None) => Base::Missing,
+            (EntryKind::RESOLUTION, _) => Base::NotNeeded,
+            (kind, base) if kind.is_change() || kind.is_deletion() => match base {
+                Some(_) => Base::Named,
+                None => Base::Missing,
+            },
             _ => Base::NotNeeded,
         }
     }

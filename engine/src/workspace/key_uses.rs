@@ -2,7 +2,8 @@
 //! elsewhere wanted it once and has it twice. Both stay, and a card says so.
 
 use super::Engine;
-use super::cards::{CardKind, new_card_of};
+use super::card_kind::CardKind;
+use super::cards::new_card_of;
 use super::stage::Stage;
 use crate::store::StoreError;
 use crate::store::rows::{self, AboutRow, CardEnd, UseRow, UsesRow};
@@ -44,7 +45,7 @@ impl Engine {
     pub(super) fn settle_keys(
         &mut self,
         stage: &mut Stage,
-        decided: &super::cards::Decided,
+        decided: &super::decided::Decided,
     ) -> Result<(), StoreError> {
         let Some(settles) = &decided.settles else { return Ok(()) };
         if settles.question != crate::conflict::Question::Change(settles.card) {

@@ -35,7 +35,12 @@ impl Engine {
                 is_shown: false,
             };
             let operations = vec![record.entry.operation];
-            offers.push(Offer { alternative, operations, author: Some((device, record.entry)) });
+            offers.push(Offer {
+                alternative,
+                operations,
+                author: Some((device, record.entry)),
+                object: None,
+            });
         }
         Ok(offers)
     }

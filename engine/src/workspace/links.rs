@@ -2,7 +2,7 @@
 //! on the stage, by an index that the same transaction keeps, and only ever ask: neither side is refused for it.
 
 use super::admit::Ledgered;
-use super::cards::CardKind;
+use super::card_kind::CardKind;
 use super::local::key_of;
 use super::stage::{Stage, StagedObject};
 use super::{Engine, Event, ObjectKey};
@@ -61,21 +61,28 @@ impl Engine {
         if staged.admitted.is_empty() && !staged.row_changed {
             return None;
         }
-        Some(links_in(&staged.row, &staged.document, manifest))
+        Some(links_in(&staged.row, staged.known(), manifest))
     }
 
     /// What the index has to say of an object, by key.
-    pub(super) fn expected_links(&self, row: &ObjectRow, doc: &Automerge) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        let Some(manifest) = self.governance().manifests.get(&row.collection) else { return BTreeMap::new() };
-        let links = links_in(row, doc, manifest);
+    pub(super) fn expected_links(
+        &self,
+        row: &ObjectRow,
+        doc: &Automerge,
+    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
+        let Some(manifest) = self.governance().manifests.get(&row.collection) else {
+            return Ok(BTreeMap::new());
+        };
+        let whole = self.whole_document(row, doc)?;
+        let links = links_in(row, whole.as_ref().unwrap_or(doc), manifest);
         if links == LinksRow::default() {
-            return BTreeMap::new();
+            return Ok(BTreeMap::new());
         }
         let object = key_of(row);
         let mut expected: BTreeMap<Vec<u8>, Vec<u8>> =
             index_keys(&object, &links).into_iter().map(|at| (at, Vec::new())).collect();
         expected.insert(key::links(&object), cbor::encode(&links));
-        expected
+        Ok(expected)
     }
 
     /// Cards about values that several objects share.
@@ -172,6 +179,28 @@ impl Engine {
         Ok(())
     }
 
+    /// The open cards about what an object shares with others and refers to. They are found by the index, since they are
+    /// about several objects and stand with none.
+    pub(super) fn linked_cards(&self, row: &ObjectRow) -> Result<Vec<Digest>, StoreError> {
+        let object = key_of(row);
+        let has_links = |manifest: &Manifest| !manifest.unique.is_empty() || !manifest.references.is_empty();
+        if !self.governance().manifests.get(&row.collection).is_some_and(has_links) {
+            return Ok(Vec::new());
+        }
+        let links: Option<LinksRow> = rows::read(&self.store, Table::Links, &key::links(&object))?;
+        let mut cards = Vec::new();
+        let links = links.unwrap_or_default();
+        for digest in &links.unique {
+            cards.extend(self.shared_card(digest, &self.sharing(digest)?));
+        }
+        for target in &links.targets {
+            if self.is_gone(None, target)? {
+                cards.push(self.dangling_card(&object, target));
+            }
+        }
+        Ok(cards)
+    }
+
     pub(super) fn dangling_card(&self, source: &ObjectKey, target: &TargetRow) -> Digest {
         let parts: [&[u8]; 3] = [
             target.path.as_bytes(),
@@ -208,7 +237,7 @@ impl Engine {
             if let Some((_, next)) = &mut new {
                 next.before.push(card);
             }
-            let by = stage.deciding.clone();
+            let by = stage.decided_about(&card, None);
             self.end_card(stage, card, row, new.iter().map(|(card, _)| *card).collect(), by);
         }
         if let Some((card, row)) = new {

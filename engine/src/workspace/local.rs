@@ -273,6 +273,7 @@ impl Engine {
             tail_bytes: 0,
             changes: 0,
             covered: Vec::new(),
+            known: None,
             created: time,
             changed: time,
             conflicts: 0,

@@ -1,45 +1,39 @@
-//! Granted changes on their way into one document: applied in one go to a copy, and put on the stage.
-//!
-//! Where the manifest wants contradictions held, what contradicts stays out until somebody decides. What was held before
-//! is offered again with whatever arrives, so that a decision lets in everything that it ends the question of.
+//! Granted changes on their way into one document: applied in one go to a copy, and put on the stage. What contradicts and
+//! is to be held stays out on the way (`held`).
 
-use super::admit::{Arrival, Candidate, Judged, Ledgered, coverage};
-use super::cards::{Decided, Judged as Compared};
-use super::contradictions::asks;
+use super::admit::{Arrival, Candidate, Judged, Ledgered};
+use super::decided::Decided;
 use super::stage::{Stage, StagedObject};
 use super::waiting::Standing;
 use super::{Engine, ObjectKey};
-use crate::conflict;
-use crate::document::{self, EncodedChange};
+use crate::conflict::{self};
+use crate::document::{self};
 use crate::guard::{self, Admission, Door, Form};
-use crate::ledger;
 use crate::log::LogRecord;
 use crate::store::StoreError;
-use crate::store::rows::{AdmittedChange, ObjectRow, PendingRow};
+use crate::store::rows::AdmittedChange;
 use automerge::Automerge;
 use std::collections::BTreeSet;
 use syncd_policy::Redeemed;
-use syncd_schema::entry::Tombstone;
-use syncd_schema::manifest::OnConflict;
-use syncd_schema::operation::EntryState;
-use syncd_schema::{Digest, Entry, EntryKind, OperationId, cbor, limits};
+use syncd_schema::entry::Deletion;
+use syncd_schema::{Digest, Entry, EntryKind, OperationId};
 
 /// A change that was offered, and its bytes.
 type Offered = (Candidate, Vec<u8>);
 
 /// A change that fits its document.
-struct Fitting {
-    arrival: Arrival,
-    bytes: Vec<u8>,
-    proof: Redeemed,
+pub(super) struct Fitting {
+    pub(super) arrival: Arrival,
+    pub(super) bytes: Vec<u8>,
+    pub(super) proof: Redeemed,
 }
 
 impl Fitting {
-    const fn hash(&self) -> Digest {
+    pub(super) const fn hash(&self) -> Digest {
         self.arrival.record.entry.payload_digest
     }
 
-    const fn at(&self) -> Standing {
+    pub(super) const fn at(&self) -> Standing {
         (self.arrival.no, self.arrival.seq)
     }
 }
@@ -57,8 +51,8 @@ impl Engine {
         self.staged_object(stage, key)?;
         let holds = self.holds_contradictions(key);
         // What was held while the manifest wanted it is let in when it no longer does.
-        if holds || self.holds_back(key) {
-            group.extend(self.held_apart(stage, key, done)?);
+        if holds || !self.held_on(stage, key).is_empty() {
+            self.offer_held(stage, key, &mut group, done)?;
         }
         let (admission, group) = self.offer(stage, key, group, done)?;
         let Admission { doc, outcomes, is_line } = admission;
@@ -102,7 +96,11 @@ impl Engine {
             // Born together with what contradicts in it.
             self.bear(stage, &fitting);
         }
-        let compares = holds && stage.objects.contains_key(key) && !(is_line && fitting.len() == 1);
+        let was_compared = |staged: &StagedObject| staged.compared.is_some();
+        let compares = match stage.objects.get(key) {
+            Some(staged) if holds => was_compared(staged) || !(is_line && fitting.len() == 1),
+            _ => false,
+        };
         let (document, fitting) = match compares {
             true => self.hold_back(stage, key, document, fitting, done)?,
             false => (document, fitting),
@@ -206,16 +204,14 @@ impl Engine {
 
     /// Takes back the deletions that a resolution overrules: of those that it names, the ones it requires, which are
     /// here therefore. What else was deleted at the same heads was deleted by somebody who is not answered yet.
-    fn overrule_deletions(
+    pub(super) fn overrule_deletions(
         &mut self,
         stage: &mut Stage,
         key: &ObjectKey,
         entry: &Entry,
     ) -> Result<(), StoreError> {
-        let settled = stage
-            .objects
-            .get(key)
-            .and_then(|staged| conflict::settlement_of(&staged.document, &entry.payload_digest));
+        let known = self.known_document(stage, key)?;
+        let settled = known.and_then(|known| conflict::settlement_of(&known, &entry.payload_digest));
         let Some(conflict::Question::Deletion(named)) = settled.map(|settled| settled.question) else {
             return Ok(());
         };
@@ -239,182 +235,11 @@ impl Engine {
     fn deleted_by(&self, operation: OperationId, entry: &Entry) -> Result<Vec<Digest>, StoreError> {
         let Some(found) = self.find_operation(operation)? else { return Ok(Vec::new()) };
         let LogRecord { entry: deletion, payload } = found.record;
-        if deletion.kind != EntryKind::TOMBSTONE || deletion.subject != entry.subject {
+        if !deletion.kind.is_deletion() || deletion.subject != entry.subject {
             return Ok(Vec::new());
         }
-        let tombstone: Result<Tombstone, _> =
-            cbor::decode("tombstone", &payload.unwrap_or_default(), limits::RECORD_BYTES);
-        Ok(tombstone.map(|tombstone| tombstone.heads).unwrap_or_default())
-    }
-
-    /// Whether what contradicts in an object stays out of it until somebody decides.
-    pub(super) fn holds_contradictions(&self, key: &ObjectKey) -> bool {
-        self.governance()
-            .manifests
-            .get(&key.1)
-            .is_some_and(|manifest| manifest.on_conflict() == OnConflict::Hold)
-    }
-
-    /// Changes of an object that are held because they contradict, judged again.
-    fn held_apart(
-        &mut self,
-        stage: &mut Stage,
-        key: &ObjectKey,
-        done: &mut Ledgered,
-    ) -> Result<Vec<Candidate>, StoreError> {
-        let mut held = Vec::new();
-        for at in self.apart(key) {
-            let Some(session) = self.pending.get(&at).filter(|_| stage.pending_at(&at).is_none()) else {
-                continue;
-            };
-            let session = session.session;
-            held.extend(self.waited(stage, at, session, done)?);
-        }
-        Ok(held)
-    }
-
-    /// Where the entries stand that are held because they contradict.
-    pub(super) fn apart(&self, key: &ObjectKey) -> Vec<Standing> {
-        let of_object = self.pending.of_object(&key.0);
-        let apart = of_object.filter(|(_, row)| row.apart && row.object.as_ref() == Some(key));
-        apart.map(|(at, _)| *at).collect()
-    }
-
-    /// An object's document with the changes that are held because they contradict; none when none is.
-    pub(super) fn whole_document(
-        &self,
-        row: &ObjectRow,
-        doc: &Automerge,
-    ) -> Result<Option<Automerge>, StoreError> {
-        let key = super::local::key_of(row);
-        let mut held = Vec::new();
-        for (no, seq) in self.apart(&key) {
-            let Some(LogRecord { entry, payload: Some(bytes) }) = self.record_at(no, seq)? else { continue };
-            held.push(EncodedChange { hash: entry.payload_digest, bytes });
-        }
-        if held.is_empty() {
-            return Ok(None);
-        }
-        let mut whole = doc.clone();
-        if let Err(error) = document::join_all(&mut whole, &held) {
-            // They fitted when they were held.
-            tracing::error!(object = %row.object, %error, "held changes do not fit their object");
-            return Ok(None);
-        }
-        Ok(Some(whole))
-    }
-
-    /// Whether something of an object is held because it contradicts.
-    pub(super) fn holds_back(&self, key: &ObjectKey) -> bool {
-        self.pending.of_object(&key.0).any(|(_, row)| row.apart && row.object.as_ref() == Some(key))
-    }
-
-    /// Reads an object's document with what is held.
-    pub(super) fn with_whole<T>(
-        &mut self,
-        row: &ObjectRow,
-        read: impl FnOnce(&Automerge) -> T,
-    ) -> Result<T, StoreError> {
-        if !self.holds_back(&super::local::key_of(row)) {
-            return self.with_document(row, read);
-        }
-        let doc = self.with_document(row, Clone::clone)?;
-        let whole = self.whole_document(row, &doc)?.unwrap_or(doc);
-        Ok(read(&whole))
-    }
-
-    /// Keeps what contradicts out: gives back the document and the changes without it.
-    fn hold_back(
-        &mut self,
-        stage: &mut Stage,
-        key: &ObjectKey,
-        whole: Automerge,
-        fitting: Vec<Fitting>,
-        done: &mut Ledgered,
-    ) -> Result<(Automerge, Vec<Fitting>), StoreError> {
-        let Some(staged) = stage.objects.get(key) else { return Ok((whole, fitting)) };
-        let before = self.stored_contradictions(&staged.row)?;
-        let is_known = |fitting: &&Fitting| self.pending.get(&fitting.at()).is_some_and(|row| row.apart);
-        let arrived: Vec<Digest> =
-            fitting.iter().filter(|fitting| !is_known(fitting)).map(Fitting::hash).collect();
-        let compared = {
-            let by_lines = self.by_lines(&staged.row, &whole);
-            conflict::update(&whole, &before, &arrived, &by_lines)
-        };
-        let Ok(after) = compared else {
-            // Too much to compare: shown as where nothing is held, with a finding that says so.
-            return Ok((whole, fitting));
-        };
-        let manifest = self.governance().manifest(&key.1);
-        let asked = after.iter().filter(|conflict| asks(&whole, &manifest, conflict).is_some());
-        let mut held: BTreeSet<Digest> =
-            asked.flat_map(|conflict| conflict.sides.iter().map(|side| side.change)).collect();
-        let mut rest = fitting;
-        let mut out = Vec::new();
-        loop {
-            let builds_on = |fitting: &Fitting| {
-                let deps = guard::chunk::split(&fitting.bytes).map(|parts| parts.deps).unwrap_or_default();
-                held.contains(&fitting.hash()) || deps.iter().any(|dep| held.contains(dep))
-            };
-            let (now, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(builds_on);
-            rest = later;
-            if now.is_empty() {
-                break;
-            }
-            held.extend(now.iter().map(Fitting::hash));
-            out.extend(now);
-        }
-        let document = if out.is_empty() {
-            None
-        } else {
-            let changes = rest.iter().map(|fitting| (fitting.hash(), fitting.bytes.clone()));
-            let changes: Vec<EncodedChange> =
-                changes.map(|(hash, bytes)| EncodedChange { hash, bytes }).collect();
-            let mut canonical = staged.document.clone();
-            document::join_all(&mut canonical, &changes).is_ok().then_some(canonical)
-        };
-        if let Some(staged) = stage.objects.get_mut(key) {
-            staged.compared = Some((Compared { before, after }, whole.clone()));
-            staged.row_changed = true;
-        }
-        for one in &out {
-            let asked = self.pending.get(&one.at()).is_some_and(|row| row.asks.is_some());
-            self.hold_apart(stage, key, one, done);
-            if asked {
-                // It was let in, and contradicts what is here: that is another question.
-                self.end_held(stage, key, &one.hash())?;
-            }
-        }
-        Ok((document.unwrap_or(whole), rest))
-    }
-
-    /// Notes that an entry stays out because it contradicts.
-    fn hold_apart(&mut self, stage: &mut Stage, key: &ObjectKey, one: &Fitting, done: &mut Ledgered) {
-        let (entry, at) = (&one.arrival.record.entry, one.at());
-        let reason = "it contradicts what is here, and waits until somebody decides".to_owned();
-        done.states.insert(at, (one.arrival.log, EntryState::Held, None));
-        if self.pending.get(&at).is_some_and(|row| row.apart) {
-            return;
-        }
-        let (decision, device) = (Some(one.proof.decision()), one.arrival.log.device);
-        let record = ledger::withheld(entry, coverage(&one.arrival), device, false, decision, &reason);
-        done.records.push((at, record));
-        let row = PendingRow {
-            state: EntryState::Held,
-            reason,
-            object: Some(key.clone()),
-            missing: Vec::new(),
-            requires: Vec::new(),
-            decision,
-            since: stage.now,
-            session: one.arrival.session,
-            asks: None,
-            apart: true,
-            withheld: false,
-            late: false,
-            in_burst: false,
-        };
-        stage.pending.insert(at, Some(row));
+        let deletion = Deletion::read(deletion.kind, &payload.unwrap_or_default());
+        Ok(deletion.map(|deletion| deletion.tombstone.heads).unwrap_or_default())
     }
 }
 

@@ -12,12 +12,15 @@ mod author;
 mod burst;
 mod burst_answer;
 mod cache;
+mod card_kind;
 mod cards;
 mod contradictions;
+mod decided;
 mod end;
 mod erase;
 mod expiry;
 mod govern;
+mod held;
 mod history;
 mod identity;
 mod intent;
@@ -54,7 +57,7 @@ mod waiting;
 mod wake;
 
 pub use asked::{CardSummary, CardView, OptionView, ResolutionView, SideView};
-pub use cards::CardKind;
+pub use card_kind::CardKind;
 pub use history::{HistoryItem, OperationView, TaskView};
 pub use identity::Identity;
 pub use intent::{Intent, Refused, WriteError, WriteRequest, Written};
@@ -208,6 +211,8 @@ pub struct Engine {
     dirty: bool,
     tag: u64,
     last_record: UnixMicros,
+    /// How much is compared at most: see [`Engine::compare_at_most`].
+    comparable: usize,
     keys: BTreeMap<u32, SealKey>,
 }
 
@@ -344,6 +349,13 @@ impl Engine {
     /// When the disk refuses.
     pub fn close(mut self) -> Result<(), crate::store::StoreError> {
         self.flush()
+    }
+
+    /// Compares work done apart only as long as all clocks together have so many numbers: one for each change and each
+    /// author among those who worked apart. More is let in with a finding and no card, until somebody has seen it all.
+    /// Devices with different bounds may ask different questions.
+    pub const fn compare_at_most(&mut self, clocks: usize) {
+        self.comparable = clocks;
     }
 
     pub(crate) fn log(&self, no: LogNo) -> Option<&LogState> {

@@ -259,6 +259,7 @@ impl Engine {
             dirty: false,
             tag,
             last_record: UnixMicros(0),
+            comparable: crate::conflict::MOST_CLOCKS,
             keys,
             store,
         };

@@ -224,7 +224,8 @@ impl Engine {
             keep: conflict::Keep::Gone,
             is_shown: false,
         };
-        Ok(vec![Offer { alternative, operations: vec![entry.operation], author: Some((device, entry)) }])
+        let operations = vec![entry.operation];
+        Ok(vec![Offer { alternative, operations, author: Some((device, entry)), object: None }])
     }
 }
 

@@ -51,6 +51,9 @@ pub struct Competing {
 pub struct CompetingValue {
     /// What it says.
     pub value: serde_json::Value,
+    /// Whose value that is, where several objects are in question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectId>,
     /// Which device.
     pub device: Option<DeviceId>,
     /// Who there.
@@ -199,7 +202,7 @@ impl Engine {
             conflicts.extend(self.competing(life)?);
         }
         conflicts.extend(self.late_competing(object)?);
-        let state = self.state_of(&lives);
+        let state = self.state_of(&lives)?;
         Ok(Some(ObjectView {
             object: object.clone(),
             collection: row.collection.clone(),
@@ -272,25 +275,26 @@ impl Engine {
         Ok(result)
     }
 
-    pub(super) fn state_of(&self, lives: &[ObjectRow]) -> ObjectState {
-        let Some(first) = lives.first() else { return ObjectState::Blocked };
-        // A deletion that was declined with many others leaves the object as it is.
-        let blocks = |row: &PendingRow| row.state == EntryState::Held || !row.in_burst;
-        if lives.len() > 1 || first.is_half_deleted() {
+    pub(super) fn state_of(&self, lives: &[ObjectRow]) -> Result<ObjectState, StoreError> {
+        let Some(first) = lives.first() else { return Ok(ObjectState::Blocked) };
+        let waits =
+            |is: fn(&PendingRow) -> bool| self.pending.of_object(&first.object).any(|(_, row)| is(row));
+        Ok(if lives.len() > 1 || first.is_half_deleted() {
             ObjectState::Conflicted
         } else if first.is_tombstoned() {
             ObjectState::Tombstoned
-        } else if self.pending.of_object(&first.object).any(|(_, row)| row.apart) {
+        } else if waits(|row| row.apart) {
             ObjectState::Held
-        } else if !first.cards.is_empty() || self.pending.of_object(&first.object).any(|(_, row)| row.late) {
+        } else if !first.cards.is_empty() || waits(|row| row.late) || !self.linked_cards(first)?.is_empty() {
             ObjectState::Conflicted
-        } else if self.pending.of_object(&first.object).any(|(_, row)| row.asks.is_some()) {
+        } else if waits(|row| row.asks.is_some()) {
             ObjectState::Held
-        } else if self.pending.of_object(&first.object).any(|(_, row)| blocks(row)) {
+        } else if waits(|row| row.state == EntryState::Held || !row.in_burst) {
+            // A deletion that was declined with many others leaves the object as it is.
             strategy::waiting_state(self.pending.of_object(&first.object).map(|(_, row)| row))
         } else {
             ObjectState::Clean
-        }
+        })
     }
 
     /// Objects of a collection, or all, by id; at most `limit` after `after`.
@@ -317,7 +321,7 @@ impl Engine {
             };
             let lives = self.standing_lives(&row.object)?;
             summaries.push(ObjectSummary {
-                state: self.state_of(&lives),
+                state: self.state_of(&lives)?,
                 object: row.object,
                 collection,
                 at: row.changed.rfc3339(),

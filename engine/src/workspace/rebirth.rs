@@ -7,7 +7,9 @@
 //! somebody who did not know, which waits until a person has looked. Leaves of logs cover digests, so logs verify as before.
 
 use super::admit::{Arrival, Candidate, Judged, Ledgered, coverage};
-use super::cards::{CardKind, Decided, new_card_of};
+use super::card_kind::CardKind;
+use super::cards::new_card_of;
+use super::decided::Decided;
 use super::erase::ERASING;
 use super::stage::{Stage, StagedObject};
 use super::waiting::Standing;

@@ -7,7 +7,7 @@
 use super::admit::{Arrival, Candidate, Ledgered};
 use super::asked::Offer;
 use super::cards::competing_lives;
-use super::end::tombstone_size;
+use super::end::deletion_size;
 use super::intent::{WriteError, WriteRequest, Written};
 use super::judge::{self, Question as Asked};
 use super::local::{done, key_of};
@@ -23,9 +23,9 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use syncd_policy::{Action, Base, Redeemed};
-use syncd_schema::entry::{Subject, Tombstone};
+use syncd_schema::entry::{Deletion, Subject, Tombstone};
 use syncd_schema::{
-    ActorKind, Collection, Digest, Entry, EntryKind, Incarnation, ObjectId, OperationId, OperationType, cbor,
+    ActorKind, Collection, Digest, Entry, EntryKind, Incarnation, ObjectId, OperationId, OperationType,
     limits,
 };
 
@@ -448,22 +448,27 @@ impl Engine {
         let log = self.log_for(stage, &manifest)?;
         let at = self.next_operation(stage, log);
         let subject = subject_of(&object);
+        let answers = Some((asked.resolve.card, asked.resolve.choice.word().to_owned()));
         let proof = {
             // Whoever may not delete may not delete by way of a card either; every other device asks its gate this.
             let question = Asked {
                 action: Action::Delete,
-                size: tombstone_size(stage, &object, keeps),
+                size: deletion_size(stage, &object, |tombstone| Deletion {
+                    tombstone: Tombstone { keeps, ..tombstone },
+                    answers: answers.clone(),
+                }),
                 ..self.question(asked.request, Some(&subject), Some(&manifest), Base::Missing)
             };
             self.admit_local(stage, asked.request, &rules, &question, at.0)?
         };
-        let heads = document::heads(&self.stage_object(stage, object)?.document);
-        let tombstone = Tombstone { heads, keeps };
-        let payload = cbor::encode(&tombstone);
-        let mut entry = self.record_entry(asked.request, EntryKind::TOMBSTONE, at, Some(subject), &payload);
+        let key = key_of(&object);
+        self.stage_object(stage, object)?;
+        let heads = self.known_document(stage, &key)?.as_deref().map(document::heads).unwrap_or_default();
+        let deletion = Deletion { tombstone: Tombstone { heads, keeps }, answers };
+        let payload = deletion.to_bytes();
+        let mut entry = self.record_entry(asked.request, deletion.kind(), at, Some(subject), &payload);
         entry.note.clone_from(&asked.resolve.because);
-        let how = (asked.resolve.choice.word(), OperationType::Resolve);
-        self.log_deletion(stage, log, (entry, tombstone), &proof, how)
+        self.log_deletion(stage, log, (entry, deletion), &proof)
     }
 
     /// Makes an object of its own out of what would else be given up. Its id follows from the card, so that two

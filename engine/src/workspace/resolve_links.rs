@@ -9,7 +9,7 @@ use crate::conflict::{self, Choice, Question};
 use crate::document;
 use crate::document::writer::Spot;
 use crate::judgement;
-use crate::store::rows::{ObjectRow, TargetRow};
+use crate::store::rows::{AboutRow, ObjectRow, TargetRow};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use syncd_schema::{Digest, Incarnation};
@@ -96,7 +96,7 @@ impl Engine {
             }
             let object = self.asked_object(key)?;
             let manifest = self.governance().manifest(&object.collection);
-            let value = self.with_document(&object, |doc| document::read_with(doc, &manifest))?;
+            let value = self.with_whole(&object, |doc| document::read_with(doc, &manifest))?;
             let shared =
                 judgement::unique_keys(&value, &manifest).into_iter().find(|unique| unique.digest == *digest);
             let pointer = shared.and_then(|shared| manifest.unique.get(shared.key)?.first().cloned());
@@ -163,12 +163,17 @@ impl Engine {
     ) -> Result<Written, WriteError> {
         let rules = Arc::clone(&self.rules);
         let manifest = rules.governance.manifest(&object.collection);
-        let heads: BTreeSet<Digest> = object.heads.iter().copied().collect();
+        // All that was done apart is all that is known, what is held included.
+        let heads = match asked.row.about {
+            AboutRow::Heads => object.known_heads(),
+            _ => &object.heads,
+        };
+        let heads: BTreeSet<Digest> = heads.iter().copied().collect();
         let about = (asked.resolve.card, asked.resolve.choice, question);
-        let change = self.with_document(&object, |doc| {
+        let change = self.with_whole(&object, |doc| {
             conflict::write(doc, &heads, about.clone(), &manifest, |writer, _| fill(writer))
         })??;
-        let after = self.with_document(&object, |doc| {
+        let after = self.with_whole(&object, |doc| {
             let mut after = doc.clone();
             document::join(&mut after, &change).map(|()| after)
         })??;

@@ -6,14 +6,15 @@
 
 use super::burst::Bursts;
 use super::cache::{self, Loaded};
-use super::cards::{Decided, Judged};
+use super::cards::Judged;
+use super::decided::Decided;
 use super::erase::{ERASING, Rewritten};
 use super::waiting::Standing;
 use super::{Engine, Event, LogState, ObjectKey};
 use crate::log::LogRecord;
 use crate::store::rows::{
-    AdmittedChange, DecidedRow, GovernanceRow, LogKind, LogRow, ObjectRow, PartRow, PendingRow, RebirthRow,
-    RunRow, append_changes, replace_parts,
+    AdmittedChange, GovernanceRow, LogKind, LogRow, ObjectRow, PartRow, PendingRow, RebirthRow, RunRow,
+    append_changes, replace_parts,
 };
 use crate::store::tables::{LogNo, Table, key};
 use crate::store::{Batch, StoreError};
@@ -60,6 +61,11 @@ pub(crate) struct StagedObject {
 }
 
 impl StagedObject {
+    /// The document with all that is known, what is held included.
+    pub(super) fn known(&self) -> &Automerge {
+        self.whole.as_ref().unwrap_or(&self.document)
+    }
+
     /// Whether this commit may have ended the object, or brought it back: a deletion does the one, an edit that somebody
     /// made without knowledge of it the other.
     pub(super) fn may_end_or_return(&self) -> bool {
@@ -94,8 +100,8 @@ pub(crate) struct Stage {
     pub(super) rewritten: Rewritten,
     /// Whether something goes for good, so that the store's file must not keep it either.
     pub(super) erases: bool,
-    /// The newest entry that may have decided something about whole objects.
-    pub(super) deciding: Option<DecidedRow>,
+    /// Entries that may have decided something about whole objects.
+    pub(super) deciding: Vec<Decided>,
     pub(super) bursts: Bursts,
     findings: HashMap<Digest, Finding>,
     decisions_of_last: BTreeSet<Digest>,
@@ -158,7 +164,7 @@ impl Engine {
             rebirths: BTreeMap::new(),
             rewritten: Rewritten::new(),
             erases: false,
-            deciding: None,
+            deciding: Vec::new(),
             bursts: Bursts::default(),
             findings: HashMap::new(),
             decisions_of_last: BTreeSet::new(),
@@ -395,12 +401,8 @@ impl Engine {
         for staged in objects.values_mut() {
             self.write_object(&mut stage, staged)?;
         }
+        stage.deciding = objects.values().flat_map(|staged| &staged.decided).cloned().collect();
         self.update_lives(&mut stage, &objects)?;
-        stage.deciding = objects
-            .values()
-            .flat_map(|staged| &staged.decided)
-            .max_by_key(|decided| decided.row.at)
-            .map(|decided| decided.row.clone());
         self.update_links(&mut stage, &objects)?;
         for decided in objects.values().flat_map(|staged| &staged.decided) {
             self.settle_keys(&mut stage, decided)?;
@@ -503,6 +505,7 @@ impl Engine {
             append_changes(&mut stage.batch, &mut staged.row, &staged.admitted);
             staged.row.heads = document::heads(&staged.document);
         }
+        staged.row.known = staged.whole.as_ref().map(document::heads);
         self.update_cards(stage, staged, judged.as_ref())?;
         let row = &staged.row;
         let tail_outgrew =

@@ -5,8 +5,8 @@
 //! every device writes alike, and evidence like any other.
 
 use super::Engine;
-use super::cards::Decided;
 use super::contradictions::asks;
+use super::decided::Decided;
 use super::stage::{Stage, StagedObject};
 use crate::conflict::{self, Answer, Choice, Conflict, Kind};
 use crate::document::{self, EncodedChange};

@@ -61,7 +61,8 @@ impl Engine {
         }
         let by_lines = self.by_lines(&staged.row, &staged.document);
         // What was too much to compare would not have come here.
-        Ok(conflict::update(&staged.document, &after, written, &by_lines).unwrap_or(after))
+        let judged = conflict::update_within(&staged.document, &after, written, &by_lines, self.comparable);
+        Ok(judged.unwrap_or(after))
     }
 
     fn without_copies(&self, staged: &StagedObject, conflict: &Conflict) -> Option<EncodedChange> {

@@ -307,7 +307,10 @@ impl Engine {
             }
             match self.load_document(&row) {
                 Ok(document) => {
-                    links.extend(self.expected_links(&row, &document));
+                    links.extend(self.expected_links(&row, &document)?);
+                    if self.whole_document(&row, &document)?.as_ref().map(document::heads) != row.known {
+                        walk.violation(&place, "what is held of it is not what its index row says");
+                    }
                     if document::heads(&document) != row.heads {
                         walk.violation(&place, "its document has other heads than its index row");
                     }

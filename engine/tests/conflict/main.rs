@@ -8,6 +8,7 @@
     reason = "a test stops at the first thing that is not as it should be"
 )]
 
+mod answers;
 mod cost;
 mod live;
 mod random;

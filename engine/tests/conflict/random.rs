@@ -11,28 +11,28 @@ use syncd_engine::conflict::{self, Conflict, Key, Kind, OpName};
 use syncd_schema::Digest;
 
 /// A small deterministic source of numbers.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as usize) % sides
     }
 }
 
-struct Replica {
-    doc: Automerge,
-    open: BTreeSet<Conflict>,
+pub struct Replica {
+    pub doc: Automerge,
+    pub open: BTreeSet<Conflict>,
 }
 
 impl Replica {
-    fn learn(&mut self, arrived: &[Change]) {
+    pub fn learn(&mut self, arrived: &[Change]) {
         let arrived: Vec<Digest> = arrived.iter().map(|change| Digest(change.hash().0)).collect();
         self.open = conflict::update(&self.doc, &self.open, &arrived, &|_| false).expect("not too wide");
     }
 
     /// Takes some of what another has, in causal order.
-    fn receive(&mut self, from: &Automerge, dice: &mut Dice) {
+    pub fn receive(&mut self, from: &Automerge, dice: &mut Dice) {
         let held: BTreeSet<ChangeHash> = self.doc.get_changes(&[]).iter().map(Change::hash).collect();
         let mut new: Vec<Change> = from.get_changes(&[]);
         new.retain(|change| !held.contains(&change.hash()));
@@ -45,7 +45,7 @@ impl Replica {
         }
     }
 
-    fn edit(&mut self, dice: &mut Dice) {
+    pub fn edit(&mut self, dice: &mut Dice) {
         let mut tx = self.doc.transaction();
         for _ in 0..=dice.roll(3) / 2 {
             work(&mut tx, dice);
@@ -130,7 +130,7 @@ fn work(tx: &mut Transaction<'_>, dice: &mut Dice) {
     }
 }
 
-fn base() -> Automerge {
+pub fn base() -> Automerge {
     let mut doc = empty(9);
     let mut tx = doc.transaction();
     tx.put(ROOT, "a", 0).unwrap();
@@ -156,12 +156,14 @@ fn plain(open: &BTreeSet<Conflict>) -> Found {
             Kind::Inside => "inside",
             Kind::CounterReset => "reset",
             Kind::Text => "text",
+            Kind::Answer => "answer",
         };
         let object = conflict.place.object.as_ref().map_or_else(|| "root".to_owned(), name);
         let key = match &conflict.place.key {
             Key::Name(key) => key.clone(),
             Key::Element(element) => name(element),
             Key::Head => "head".to_owned(),
+            Key::Question(question) => question.to_string(),
         };
         let sides = conflict.sides.iter().map(|side| name(&side.operation)).collect();
         (kind, format!("{object} {key}"), sides, conflict.is_equal)

@@ -8,7 +8,7 @@ use syncd_engine::workspace::Welcome;
 use syncd_engine::{Engine, Identity};
 use syncd_evidence::merkle::leaf_hash;
 use syncd_schema::burst::{self, Burst};
-use syncd_schema::entry::{Rebirth, Seen, Tombstone};
+use syncd_schema::entry::{Ending, Rebirth, Seen, Tombstone};
 use syncd_schema::governance::{Bundle, WrappedKey};
 use syncd_schema::{
     Entry, EntryKind, Epoch, Genesis, LogId, LogSeq, Manifest, Member, Role, WorkspaceId, cbor, domain,
@@ -60,8 +60,8 @@ fn entries_of_every_kind() {
         "Entries of every kind, as CBOR. `leaf` is SHA-256(0x00 || bytes), the leaf of the log's Merkle tree.",
     );
     for (index, (vector, kind, payload)) in payloads().into_iter().enumerate() {
-        let about_object = matches!(kind, EntryKind::TOMBSTONE | EntryKind::REBIRTH | EntryKind::BURST);
-        let about_object = about_object.then(|| subject(object.birth.hash));
+        let is_about_object = kind.is_deletion() || matches!(kind, EntryKind::REBIRTH | EntryKind::BURST);
+        let about_object = is_about_object.then(|| subject(object.birth.hash));
         let entry = entry(index as u64, kind, about_object, &payload);
         file.exact(vector, &entry.to_bytes(), entry_facts);
     }
@@ -132,6 +132,14 @@ fn payloads_and_what_is_derived_from_them() {
                     rebirth.upto.iter().map(|upto| json!([text(upto.device), upto.epoch.0, upto.seq.0]));
                 let facts = facts([("new", shown(&rebirth.new)), ("upto", upto.collect())]);
                 (cbor::encode(&rebirth), facts)
+            }
+            EntryKind::ENDING => {
+                let (again, ending) = canonical::<Ending>(kept);
+                let heads = ending.deletes.heads.iter().map(text).collect();
+                (
+                    again,
+                    facts([("heads", heads), ("card", text(ending.card)), ("choice", text(ending.choice))]),
+                )
             }
             EntryKind::BURST => {
                 let (again, burst) = canonical::<Burst>(kept);

@@ -4,7 +4,7 @@ use serde_json::json;
 use syncd_engine::{Edit, Identity, document};
 use syncd_evidence::Checkpoint;
 use syncd_schema::burst::{Answer, Burst};
-use syncd_schema::entry::{ENTRY_VERSION, Rebirth, Subject, Tombstone, Upto};
+use syncd_schema::entry::{ENTRY_VERSION, Ending, Rebirth, Subject, Tombstone, Upto};
 use syncd_schema::governance::{Bundle, WrappedKey};
 use syncd_schema::{
     Actor, DeviceId, Digest, Entropy, Entry, EntryKind, Epoch, Genesis, Incarnation, LogId, LogSeq, Manifest,
@@ -166,6 +166,12 @@ pub(crate) fn payloads() -> Vec<(&'static str, EntryKind, Vec<u8>)> {
     let tombstone = Tombstone { heads: vec![object().edit.hash], keeps: None };
     let upto = |byte: u8, seq| Upto { device: DeviceId([byte; 32]), epoch: Epoch(1), seq: LogSeq(seq) };
     let rebirth = Rebirth { new: Some(Incarnation([0x92; 32])), upto: vec![upto(1, 7), upto(2, 1)] };
+    let keeps = Some(Incarnation(digest(0x54).0));
+    let ending = Ending {
+        deletes: Tombstone { keeps, ..tombstone.clone() },
+        card: digest(0x55),
+        choice: "keep_remote".to_owned(),
+    };
     let answer = Answer {
         device: device(),
         epoch: Epoch(2),
@@ -184,6 +190,7 @@ pub(crate) fn payloads() -> Vec<(&'static str, EntryKind, Vec<u8>)> {
         ("session", EntryKind::SESSION, SESSION.to_vec()),
         ("tombstone", EntryKind::TOMBSTONE, cbor::encode(&tombstone)),
         ("rebirth", EntryKind::REBIRTH, cbor::encode(&rebirth)),
+        ("ending", EntryKind::ENDING, cbor::encode(&ending)),
         ("burst begins", EntryKind::BURST, cbor::encode(&Burst::Begins)),
         ("burst answered", EntryKind::BURST, cbor::encode(&Burst::Answer(answer))),
         ("checkpoint", EntryKind::CHECKPOINT, Vec::new()),

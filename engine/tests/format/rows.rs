@@ -86,8 +86,11 @@ fn rows() {
         yields: Some(Incarnation([0x99; 32])),
         echoes: vec![Source { log: LogNo(3), first: LogSeq(6), count: 1 }],
         reborn: false,
+        known: None,
     };
     check_row(&mut file, "objects", &object_row);
+    let held = ObjectRow { known: Some(vec![digest(0x93), digest(0x98)]), ..object_row };
+    check_row(&mut file, "objects: something held", &held);
     let op = OpRow { counter: 7, actor: vec![0x91; 16] };
     let side = SideRow { operation: op.clone(), change: digest(0x96) };
     let conflict =
@@ -100,6 +103,7 @@ fn rows() {
                 conflict(None, PlaceKey::Name("title".to_owned())),
                 conflict(Some(op.clone()), PlaceKey::Element(op.clone())),
                 conflict(Some(op.clone()), PlaceKey::Head),
+                conflict(None, PlaceKey::Question(digest(0x97))),
             ],
         },
     );

@@ -238,7 +238,8 @@ fn is_done(status: syncd_schema::OperationStatus) -> bool {
 fn shown_changes(engine: &Engine, object: &str) -> Held<Before> {
     let history = engine.history(&object.parse()?)?;
     let changes = history.iter().filter(|item| item.status == EntryState::Admitted);
-    let changes = changes.filter(|item| item.kind != EntryKind::TOMBSTONE.word());
+    let deletes = |word| [EntryKind::TOMBSTONE, EntryKind::ENDING].iter().any(|kind| kind.word() == word);
+    let changes = changes.filter(|item| !deletes(item.kind));
     let seen = changes.clone().map(|item| item.change).collect();
     let births: BTreeSet<Digest> =
         changes.filter(|item| item.kind == "create").map(|item| item.change).collect();
