@@ -5,6 +5,7 @@
 //! it), and its operations are numbered exactly from the one after its dependencies' last. One number too low
 //! would be applied without complaint and give a document that nobody can load.
 
+use super::past::Pasts;
 use super::references::{self, OpRef};
 use super::refused::{Reason, Refused};
 use super::scan::{Layout, Scanned};
@@ -26,6 +27,7 @@ pub(crate) struct Batch {
     changes: HashMap<Digest, Known>,
     /// First and last operation of each change, by actor.
     operations: HashMap<Vec<u8>, Vec<(u64, u64)>>,
+    pasts: Pasts,
 }
 
 impl Batch {
@@ -36,14 +38,15 @@ impl Batch {
     pub(crate) fn add(&mut self, scanned: &Scanned) {
         let known = Known { actor: scanned.actor.clone(), seq: scanned.seq, max_op: scanned.max_op() };
         self.changes.insert(scanned.hash, known);
+        self.pasts.add(scanned);
         let ranges = self.operations.entry(scanned.actor.clone()).or_default();
         let at = ranges.partition_point(|(first, _)| *first <= scanned.start_op);
         ranges.insert(at, (scanned.start_op, scanned.max_op()));
     }
 
-    fn holds(&self, op: OpRef<'_>) -> bool {
+    fn has(operations: &HashMap<Vec<u8>, Vec<(u64, u64)>>, op: OpRef<'_>) -> bool {
         // Changes of one actor come in the order of their numbers, and so do their operations.
-        self.operations.get(op.actor).is_some_and(|ranges| {
+        operations.get(op.actor).is_some_and(|ranges| {
             let after = ranges.partition_point(|(first, _)| *first <= op.counter);
             after
                 .checked_sub(1)
@@ -69,7 +72,7 @@ pub(crate) fn holds(doc: &Automerge, hash: &Digest) -> bool {
 /// Judges a change on top of a document and the changes of the batch before it.
 pub(crate) fn check(
     doc: Option<&Automerge>,
-    batch: &Batch,
+    batch: &mut Batch,
     scanned: &Scanned,
     layout: &Layout<'_>,
 ) -> Result<Verdict, Refused> {
@@ -103,7 +106,12 @@ pub(crate) fn check(
     if scanned.start_op != expected {
         return Err(Reason::StartOp { found: scanned.start_op, expected }.into());
     }
-    references::check(scanned, layout, |op| batch.holds(op) || doc.is_some_and(|doc| in_document(doc, op)))?;
+    let Batch { operations, pasts, .. } = batch;
+    let past = pasts.of(doc, &scanned.deps);
+    references::check(scanned, layout, |op| {
+        let is_here = Batch::has(operations, op) || doc.is_some_and(|doc| in_document(doc, op));
+        is_here && past.as_ref().is_none_or(|past| past.holds(op))
+    })?;
     Ok(Verdict::Ready)
 }
 

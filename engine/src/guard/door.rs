@@ -124,7 +124,7 @@ impl<B: AsRef<[u8]>> Door<B> {
     /// True when the change is ready, and the last one that is.
     fn sort(&mut self, doc: Option<&Automerge>, index: usize) -> bool {
         let Some(offered) = self.offered.get_mut(index) else { return false };
-        offered.outcome = match judge(doc, &self.batch, offered.bytes.as_ref(), offered.expected) {
+        offered.outcome = match judge(doc, &mut self.batch, offered.bytes.as_ref(), offered.expected) {
             Ok((Verdict::Ready, scanned)) => {
                 self.batch.add(&scanned);
                 let (hash, deps, form) = (scanned.hash, scanned.deps, offered.form);
@@ -158,7 +158,7 @@ impl<B: AsRef<[u8]>> Door<B> {
 
 fn judge(
     doc: Option<&Automerge>,
-    batch: &Batch,
+    batch: &mut Batch,
     bytes: &[u8],
     expected: Digest,
 ) -> Result<(Verdict, Scanned), Refused> {

@@ -325,3 +325,47 @@ fn marks_have_no_writer_and_are_not_let_in() {
     let change = EncodedChange::of(&foreign, &hash).unwrap();
     assert_eq!(refusal(&doc, &change), Reason::Unsupported);
 }
+
+/// Whoever refers to what it had not seen would be let in where that is here already, and refused where it is not.
+#[test]
+fn what_its_author_cannot_have_known_is_unknown_wherever_it_is_here() {
+    let (doc, _) = born();
+    let edit = |doc: &Automerge, actor: u8, value: serde_json::Value| {
+        let edit = Edit::MergePatch(value);
+        let change = document::apply(&mut doc.clone(), &edit, [actor; 16], 0, &manifest());
+        change.expect("applies").expect("a change")
+    };
+    let bobs = edit(&doc, 2, json!({"made": {"x": 1}}));
+    let made = guard::scan(&bobs.bytes).unwrap().start_op;
+    // Enough operations that bob's are below the next.
+    let many = json!({"a1": 1, "a2": 2, "a3": 3, "a4": 4, "a5": 5});
+    let first = edit(&doc, 9, many);
+    let last = guard::scan(&first.bytes).unwrap().max_op();
+    let inside = |deps: Vec<Digest>| {
+        let craft = Craft { deps, seq: 2, start_op: last + 1, others: vec![vec![2; 16]], ..Craft::put(&doc) };
+        // In the map that bob made.
+        craft.column(1, &[0x7f, 1]).column(2, &[0x7f, made as u8]).make()
+    };
+    let blind = inside(vec![first.hash]);
+    for before in [vec![&first], vec![&first, &bobs], vec![&bobs, &first]] {
+        let incoming: Vec<_> = before.iter().map(|change| incoming(change)).collect();
+        let here = guard::admit(Some(&doc), &incoming).doc.expect("honest");
+        let expected = Reason::UnknownOperation { counter: made };
+        assert_eq!(refusal(&here, &blind), expected, "{} changes here", before.len());
+        // The same in one batch.
+        let mut together = incoming;
+        let blind = crate::incoming(&blind);
+        together.push(blind);
+        let outcomes = guard::admit(Some(&doc), &together).outcomes;
+        let last = outcomes.last().expect("an outcome for each");
+        assert!(matches!(last, Outcome::Refused(refused) if refused.reason == expected), "{outcomes:?}");
+    }
+    // Whoever did know may.
+    let mut deps = vec![first.hash, bobs.hash];
+    deps.sort_unstable();
+    let knowing = inside(deps);
+    let all = [incoming(&first), incoming(&bobs), incoming(&knowing)];
+    assert!(guard::admit(Some(&doc), &all).is_complete());
+    let here = guard::admit(Some(&doc), &all[..2]).doc.unwrap();
+    assert_eq!(guard::admit(Some(&here), &all[2..]).outcomes, [Outcome::Applied]);
+}
