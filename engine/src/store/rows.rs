@@ -381,6 +381,14 @@ pub struct PendingRow {
     pub in_burst: bool,
 }
 
+impl PendingRow {
+    /// Whether it was declined with others, and not by a policy.
+    #[must_use]
+    pub const fn is_declined(&self) -> bool {
+        self.in_burst && self.decision.is_none() && matches!(self.state, EntryState::Refused)
+    }
+}
+
 /// One row of `governance`: an admitted governance entry, kept apart so that opening reads no log.
 #[derive(Clone, Debug, Encode, Decode)]
 #[cbor(array)]

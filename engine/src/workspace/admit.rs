@@ -453,7 +453,9 @@ impl Engine {
         missing.truncate(NAMED_MISSING);
         let at = (arrival.no, arrival.seq);
         let before = stage.pending_at(&at).cloned().flatten().or_else(|| self.pending.get(&at).cloned());
-        let object = entry.subject.as_ref().map(subject_key);
+        // What is refused of what is said of many objects is no matter of the one that it names.
+        let is_said = entry.kind == EntryKind::BURST && state == EntryState::Refused;
+        let object = entry.subject.as_ref().filter(|_| !is_said).map(subject_key);
         if before.as_ref().is_none_or(|before| before.state != state) {
             let refused = state == EntryState::Refused;
             let record =

@@ -337,7 +337,7 @@ impl Engine {
             let answer = row.answer_to(*seq).filter(|_| pending.object.as_ref().is_some_and(is_of));
             match pending.state {
                 EntryState::Held => pending.asks == Some(*of) && answer.is_some(),
-                _ => pending.in_burst && answer.is_some_and(|answer| answer.lets_in),
+                _ => pending.is_declined() && answer.is_some_and(|answer| answer.lets_in),
             }
         };
         let all = self.pending.of_log(no, LogSeq(0));

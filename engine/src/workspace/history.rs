@@ -228,7 +228,7 @@ impl Engine {
             operation: entry.operation,
             kind,
             status: match self.pending.get(&(no, seq)) {
-                Some(row) if row.asks.is_some() => OperationStatus::AwaitingDecision,
+                Some(row) if row.asks.is_some() || row.late => OperationStatus::AwaitingDecision,
                 _ => status_of(state),
             },
             local_operation_id: entry.operation,
@@ -418,6 +418,9 @@ impl Engine {
     /// What lets in an entry that is held.
     fn way_on(&self, row: &PendingRow) -> Result<String, StoreError> {
         let card = match (&row.object, &row.asks) {
+            (Some(object), _) if row.late => {
+                self.rebirth(None, object).map(|row| self.late_card(object, row))
+            }
             (_, Some(of)) if row.in_burst => self.burst_card(of, &self.open_part(None, of)?),
             (Some(object), Some(change)) => Some(self.held_card(object, change)),
             _ => None,

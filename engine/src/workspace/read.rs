@@ -289,7 +289,7 @@ impl Engine {
             ObjectState::Conflicted
         } else if waits(|row| row.asks.is_some()) {
             ObjectState::Held
-        } else if waits(|row| row.state == EntryState::Held || !row.in_burst) {
+        } else if waits(|row| !row.is_declined()) {
             // A deletion that was declined with many others leaves the object as it is.
             strategy::waiting_state(self.pending.of_object(&first.object).map(|(_, row)| row))
         } else {

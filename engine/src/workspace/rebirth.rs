@@ -60,7 +60,7 @@ impl Engine {
         if self.rebirths.is_empty() && stage.is_none_or(|stage| stage.rebirths.is_empty()) {
             return None;
         }
-        let subject = entry.subject.as_ref().filter(|_| entry.kind != EntryKind::REBIRTH)?;
+        let subject = entry.subject.as_ref().filter(|_| is_work(entry.kind))?;
         let row = self.rebirth(stage, &subject_key(subject))?;
         let log = match stage {
             Some(stage) => self.staged_log(stage, at.0)?.row.kind,
@@ -187,10 +187,11 @@ impl Engine {
             stage.pending.iter().filter(|(_, row)| row.as_ref().is_some_and(about)).map(|(at, _)| *at);
         for at in waiting.chain(staged).collect::<BTreeSet<_>>() {
             let is_refused = stage.pending_at(&at).cloned().unwrap_or_else(|| self.pending.get(&at).cloned());
-            let is_refused = is_refused.is_some_and(|row| row.state == EntryState::Refused);
+            // Not so what was declined with others: elsewhere the answer may come after the rebirth.
+            let stays = |row: &PendingRow| row.state == EntryState::Refused && !row.is_declined();
+            let is_refused = is_refused.as_ref().is_some_and(stays);
             let (Some(entry), Some(kind)) = (self.staged_record(stage, at)?, kind_of(at.0)) else { continue };
-            // Another rebirth may wait for the life that it begins.
-            if entry.kind == EntryKind::REBIRTH {
+            if !is_work(entry.kind) {
                 continue;
             }
             let is_birth = entry.is_birth();
@@ -520,4 +521,10 @@ fn empty(staged: &mut StagedObject, by: Decided) {
     staged.row_changed = true;
     staged.remote = true;
     staged.decided.push(by);
+}
+
+/// Whether an entry is work on the life that it names: another rebirth may wait for the life that it begins, and what is
+/// said of deletions in a row names but one of many.
+fn is_work(kind: EntryKind) -> bool {
+    !matches!(kind, EntryKind::REBIRTH | EntryKind::BURST)
 }
