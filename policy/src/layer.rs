@@ -93,10 +93,13 @@ impl Rule {
 pub(crate) struct Stack {
     pub(crate) version: Digest,
     pub(crate) vocabulary: Vocabulary,
+    /// All but the forbids that ask for review, and those: Cedar does not say what would have been permitted where
+    /// something forbids, and asked one after the other, each policy is still evaluated once.
     policies: PolicySet,
-    /// Without the forbids that ask for review; none if there are no such forbids.
-    without_review: Option<PolicySet>,
+    reviews: PolicySet,
     entities: Entities,
+    /// What the floor is, for the record: a later version of the program may have another.
+    floor: String,
     rules: BTreeMap<String, Rule>,
     layers: Vec<Layer>,
 }
@@ -130,19 +133,16 @@ impl Stack {
         }
         let asks = |policy: &Policy| rules.get(policy.id().as_ref() as &str).is_some_and(|rule| rule.review);
         let set = |policies: Vec<Policy>| PolicySet::from_policies(policies).map_err(built_in("policy set"));
-        let without_review = if policies.iter().any(asks) {
-            Some(set(policies.iter().filter(|policy| !asks(policy)).cloned().collect())?)
-        } else {
-            None
-        };
+        let (reviews, policies) = policies.into_iter().partition(asks);
         let layers: BTreeSet<Layer> =
             texts.iter().map(|(layer, ..)| *layer).chain([Layer::Floor, Layer::Workspace]).collect();
         Ok(Self {
             version,
             vocabulary: Vocabulary::new(seen)?,
             policies: set(policies)?,
-            without_review,
+            reviews: set(reviews)?,
             entities,
+            floor: domain::sha256(FLOOR.as_bytes()).short(),
             rules,
             layers: layers.into_iter().collect(),
         })
@@ -169,8 +169,7 @@ impl Stack {
             reasons: Vec::new(),
             advice: Vec::new(),
         };
-        // What the floor was: a later version of the program may have another.
-        decision.inputs.insert(FLOOR_INPUT.to_owned(), domain::sha256(FLOOR.as_bytes()).short());
+        decision.inputs.insert(FLOOR_INPUT.to_owned(), self.floor.clone());
         match self.vocabulary.question(normal) {
             Ok(question) => self.fill(&mut decision, &question),
             Err(message) => decision.errors.push(cut(&message)),
@@ -191,35 +190,33 @@ impl Stack {
 
     fn fill(&self, decision: &mut Decision, question: &Request) {
         let response = self.ask(&self.policies, question);
-        decision.errors.extend(response.diagnostics().errors().map(|error| match error {
+        let reviews = self.ask(&self.reviews, question);
+        let errors = response.diagnostics().errors().chain(reviews.diagnostics().errors());
+        decision.errors.extend(errors.map(|error| match error {
             cedar_policy::AuthorizationError::PolicyEvaluationError(error) => {
                 cut(&format!("{}: {}", error.policy_id(), error.inner()))
             }
         }));
-        let deciding = || response.diagnostics().reason().map(|id| id.as_ref() as &str);
-        let forbids = response.decision() == Answer::Deny && deciding().next().is_some();
-        if forbids {
-            self.blame(decision, deciding());
-            let asks = deciding().all(|id| self.rules.get(id).is_some_and(|rule| rule.review));
-            if let Some(others) = self.without_review.as_ref().filter(|_| asks) {
-                let without = self.ask(others, question);
-                let missing = self.missing(&without);
-                if missing.is_empty() && without.diagnostics().errors().next().is_none() {
-                    decision.verdict = Verdict::Review;
-                }
-                self.lack(decision, &missing);
-            }
-            return;
+        self.blame(decision, &reviews);
+        let asked = decision.policies.len();
+        if response.decision() == Answer::Deny {
+            self.blame(decision, &response);
         }
-        if !decision.errors.is_empty() {
+        let is_forbidden = decision.policies.len() > asked;
+        if is_forbidden || (asked == 0 && !decision.errors.is_empty()) {
             return;
         }
         let missing = self.missing(&response);
-        if missing.is_empty() {
-            decision.verdict = Verdict::Allow;
-            decision.policies.extend(deciding().map(str::to_owned));
+        match (missing.is_empty(), asked > 0) {
+            (true, true) => decision.verdict = Verdict::Review,
+            (true, false) => {
+                decision.verdict = Verdict::Allow;
+                decision
+                    .policies
+                    .extend(response.diagnostics().reason().map(|id| AsRef::<str>::as_ref(id).to_owned()));
+            }
+            (false, _) => self.lack(decision, &missing),
         }
-        self.lack(decision, &missing);
     }
 
     fn ask(&self, policies: &PolicySet, question: &Request) -> Response {
@@ -238,8 +235,10 @@ impl Stack {
         self.layers.iter().filter(|layer| !permits.contains(layer)).copied().collect()
     }
 
-    fn blame<'i>(&self, decision: &mut Decision, forbids: impl Iterator<Item = &'i str>) {
-        for id in forbids {
+    /// Says which policies forbid, why, and what would change it.
+    fn blame(&self, decision: &mut Decision, response: &Response) {
+        for id in response.diagnostics().reason() {
+            let id: &str = id.as_ref();
             decision.policies.push(id.to_owned());
             let Some(rule) = self.rules.get(id) else { continue };
             decision.reasons.extend(rule.because.clone());

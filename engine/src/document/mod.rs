@@ -29,7 +29,9 @@ pub use error::EditError;
 pub use json::{read, read_at, read_at_heads, read_object, read_past, scalar};
 pub use steps::{operations, text_start, text_steps};
 
-use automerge::{Automerge, AutomergeError, Change, ChangeHash, LoadOptions, ReadDoc, TextEncoding};
+use automerge::{
+    Automerge, AutomergeError, Change, ChangeHash, LoadOptions, ReadDoc, SaveOptions, TextEncoding,
+};
 use syncd_schema::{Digest, limits};
 
 /// One change as it is logged, stored and sent.
@@ -137,7 +139,17 @@ pub fn save(doc: &Automerge) -> Vec<u8> {
 /// # Errors
 /// When the saved bytes cannot be loaded or load to other heads.
 pub fn compact(doc: &Automerge) -> Result<Vec<u8>, LoadError> {
-    let bytes = doc.save();
+    saved_and_loaded(doc, SaveOptions::default())
+}
+
+/// Whether a document survives saving and loading. Nothing is deflated, which takes longer than all the rest for a small
+/// one and is undone before anything is read.
+pub(crate) fn try_reload(doc: &Automerge) -> Result<(), LoadError> {
+    saved_and_loaded(doc, SaveOptions { deflate: false, ..SaveOptions::default() }).map(drop)
+}
+
+fn saved_and_loaded(doc: &Automerge, options: SaveOptions) -> Result<Vec<u8>, LoadError> {
+    let bytes = doc.save_with_options(options);
     let again = load(Some(&bytes), std::iter::empty())?;
     if again.get_heads() != doc.get_heads() {
         return Err(LoadError::Heads);

@@ -6,10 +6,11 @@
 //! would be applied without complaint and give a document that nobody can load.
 
 use super::past::Pasts;
+use super::plain;
 use super::references::{self, OpRef};
 use super::refused::{Reason, Refused};
 use super::scan::{Layout, Scanned};
-use automerge::{ActorId, Automerge, ChangeHash, ObjId};
+use automerge::{Automerge, ChangeHash};
 use std::collections::HashMap;
 use syncd_schema::Digest;
 
@@ -59,7 +60,10 @@ impl Batch {
 /// What the document makes of a change.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    Ready,
+    /// It can be applied; whether it is what Automerge itself would write.
+    Ready {
+        is_plain: bool,
+    },
     Present,
     Missing(Vec<Digest>),
 }
@@ -112,7 +116,7 @@ pub(crate) fn check(
         let is_here = Batch::has(operations, op) || doc.is_some_and(|doc| in_document(doc, op));
         is_here && past.as_ref().is_none_or(|past| past.holds(op))
     })?;
-    Ok(Verdict::Ready)
+    Ok(Verdict::Ready { is_plain: plain::is_plain(doc, scanned, layout) })
 }
 
 fn known(doc: Option<&Automerge>, batch: &Batch, hash: &Digest) -> Option<Known> {
@@ -124,6 +128,5 @@ fn known(doc: Option<&Automerge>, batch: &Batch, hash: &Digest) -> Option<Known>
 }
 
 fn in_document(doc: &Automerge, op: OpRef<'_>) -> bool {
-    // The index is a hint that Automerge checks against the actor.
-    doc.hash_for_opid(&ObjId::Id(op.counter, ActorId::from(op.actor), 0)).is_some()
+    doc.hash_for_opid(&op.id()).is_some()
 }

@@ -94,9 +94,9 @@ impl<B: AsRef<[u8]>> Door<B> {
         let expected: Vec<Digest> = self.offered.iter().map(|offered| offered.expected).collect();
         let (changes, mut outcomes): (Vec<B>, Vec<Outcome>) =
             self.offered.into_iter().map(|offered| (offered.bytes, offered.outcome)).unzip();
-        let with_bytes = |Candidate { index, hash, deps, form, .. }| {
+        let with_bytes = |Candidate { index, hash, deps, form, is_plain, .. }| {
             let bytes = changes.get(index).map(AsRef::as_ref)?;
-            Some(Candidate { index, bytes, hash, deps, form })
+            Some(Candidate { index, bytes, hash, deps, form, is_plain })
         };
         let candidates: Vec<Candidate<&[u8]>> = self.ready.into_iter().filter_map(with_bytes).collect();
         let before = doc;
@@ -125,10 +125,10 @@ impl<B: AsRef<[u8]>> Door<B> {
     fn sort(&mut self, doc: Option<&Automerge>, index: usize) -> bool {
         let Some(offered) = self.offered.get_mut(index) else { return false };
         offered.outcome = match judge(doc, &mut self.batch, offered.bytes.as_ref(), offered.expected) {
-            Ok((Verdict::Ready, scanned)) => {
+            Ok((Verdict::Ready { is_plain }, scanned)) => {
                 self.batch.add(&scanned);
                 let (hash, deps, form) = (scanned.hash, scanned.deps, offered.form);
-                self.ready.push(Candidate { index, bytes: (), hash, deps, form });
+                self.ready.push(Candidate { index, bytes: (), hash, deps, form, is_plain });
                 Outcome::Applied
             }
             Ok((Verdict::Present, _)) => Outcome::Present,

@@ -6,9 +6,11 @@
 //!
 //! 1. [`scan`]: bytes alone, streaming, before any decoder runs: frame, checksum, sizes, run-length totals.
 //! 2. `context`: sequence number, first operation and dependencies against the change's causal past, and
-//!    (`references`) that every operation pointed at exists and its author can have known it (`past`). `door` brings a batch into causal order by it.
+//!    (`references`) that every operation pointed at exists and its author can have known it (`past`). `door` brings a
+//!    batch into causal order by it.
 //! 3. `trial`: the batch is applied once, to a copy, where a panic is caught; then each change must come back out
-//!    of the copy byte for byte, and a small document must survive saving and loading.
+//!    of the copy byte for byte, and a small document must survive saving and loading, unless all of the batch is
+//!    what Automerge itself would have written there (`plain`).
 //! 4. promotion: the caller makes the copy the document. If anything failed, the document was never touched.
 //!
 //! The guard knows no policy, no store and no meaning: whether a change is *allowed* is asked elsewhere. What it
@@ -20,6 +22,7 @@ mod columns;
 mod context;
 mod door;
 mod past;
+mod plain;
 mod quiet;
 mod reader;
 mod references;

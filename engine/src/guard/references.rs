@@ -8,12 +8,20 @@ use super::columns::{Packed, Runs};
 use super::reader::Reader;
 use super::refused::{Reason, Refused};
 use super::scan::{Layout, Scanned};
+use automerge::{ActorId, ObjId};
 
 /// An operation by its number and its actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpRef<'a> {
     pub(crate) counter: u64,
     pub(crate) actor: &'a [u8],
+}
+
+impl OpRef<'_> {
+    /// As Automerge names it. The index is a hint that it checks against the actor.
+    pub(super) fn id(self) -> ObjId {
+        ObjId::Id(self.counter, ActorId::from(self.actor), 0)
+    }
 }
 
 /// Checks all references of a scanned change. `exists` answers for operations of other changes.
@@ -106,18 +114,18 @@ impl<'a, F: FnMut(OpRef<'a>) -> bool> Judge<'_, 'a, F> {
 }
 
 /// One column, item by item; nulls for ever when it is empty or used up.
-struct Cursor<'a, V> {
+pub(super) struct Cursor<'a, V> {
     runs: Runs<'a>,
     value: Option<V>,
     left: u64,
 }
 
 impl<'a, V: Packed<'a>> Cursor<'a, V> {
-    const fn new(column: Reader<'a>) -> Self {
+    pub(super) const fn new(column: Reader<'a>) -> Self {
         Self { runs: Runs::new(column), value: None, left: 0 }
     }
 
-    fn next(&mut self) -> Result<Option<V>, Refused> {
+    pub(super) fn next(&mut self) -> Result<Option<V>, Refused> {
         if self.left == 0 {
             let Some((value, count)) = self.runs.next()? else { return Ok(None) };
             (self.value, self.left) = (value, count);

@@ -7,6 +7,7 @@
 use super::chunk;
 use super::columns::Columns;
 use super::reader::Reader;
+use super::references::OpRef;
 use super::refused::{Reason, Refused};
 use syncd_schema::Digest;
 
@@ -52,6 +53,14 @@ pub(crate) struct Layout<'a> {
     /// The actors its operations may name, itself first.
     pub(crate) actors: Vec<&'a [u8]>,
     pub(crate) columns: Columns<'a>,
+}
+
+impl<'a> Layout<'a> {
+    /// The operation that the items of two columns name together.
+    pub(crate) fn op(&self, actor: Option<u64>, counter: Option<u64>) -> Option<OpRef<'a>> {
+        let actor = self.actors.get(usize::try_from(actor?).ok()?)?;
+        Some(OpRef { counter: counter?, actor })
+    }
 }
 
 /// Scans the bytes of a change.

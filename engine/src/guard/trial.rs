@@ -10,9 +10,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use syncd_schema::Digest;
 
-/// Documents of at most this many operations are saved and loaded before they are promoted. It costs as much
-/// as applying did; larger documents are proven when they are compacted.
-const RELOAD_OPS: u64 = 256;
+/// Documents of at most this many operations are saved and loaded before they are promoted, unless all that comes is
+/// plain. It costs more than applying did; larger documents are proven when they are compacted.
+pub(super) const RELOAD_OPS: u64 = 256;
 
 /// A change that passed all that can be judged without applying it.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) struct Candidate<B> {
     pub(super) deps: Vec<Digest>,
     /// What it must be.
     pub(super) form: Form,
+    /// Whether it is what Automerge itself would write into the document before the batch.
+    pub(super) is_plain: bool,
 }
 
 /// Applies candidates in their order, and sorts out what cannot be. The document with those that could; none when
@@ -156,7 +158,8 @@ fn apply(doc: &Automerge, candidates: &[&Candidate<&[u8]>]) -> Result<Automerge,
         if !are_rebuilt(&copy, &before, candidates) {
             return Err(Reason::NotRebuilt);
         }
-        if copy.stats().num_ops <= RELOAD_OPS && document::compact(&copy).is_err() {
+        let is_plain = candidates.iter().all(|candidate| candidate.is_plain);
+        if !is_plain && copy.stats().num_ops <= RELOAD_OPS && document::try_reload(&copy).is_err() {
             return Err(Reason::NotReloadable);
         }
         Ok(copy)

@@ -3,13 +3,15 @@
 //! XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) with random 192-bit nonces: a counter would repeat on a copied
 //! store. The associated data binds a value to its table and key, so that values cannot be swapped.
 
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use chacha20::{R20, hchacha};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use syncd_schema::{Entropy, ports};
 use zeroize::Zeroizing;
 
-/// Bytes a seal adds: nonce and tag.
-pub const OVERHEAD: usize = 24 + 16;
+const NONCE: usize = 24;
+const TAG: usize = 16;
+/// Bytes a seal adds.
+pub const OVERHEAD: usize = NONCE + TAG;
 
 /// A 256-bit key ready for sealing. Zeroised when dropped; printing shows nothing of it.
 #[derive(Clone)]
@@ -46,12 +48,20 @@ impl SealKey {
 
     /// Seals `plain`: nonce, then ciphertext and tag.
     pub fn seal(&self, plain: &[u8], associated: &[u8], entropy: &mut dyn Entropy) -> Vec<u8> {
-        let nonce: [u8; 24] = ports::random(entropy);
-        let cipher = XChaCha20Poly1305::new(&Key::from(*self.0));
-        let payload = Payload { msg: plain, aad: associated };
-        // The cipher fails only beyond 256 GiB, which no value reaches; an empty ciphertext would not open.
-        let sealed = cipher.encrypt(&XNonce::from(nonce), payload).unwrap_or_default();
-        [nonce.as_slice(), &sealed].concat()
+        let nonce: [u8; NONCE] = ports::random(entropy);
+        let mut sealed = Vec::with_capacity(plain.len() + OVERHEAD);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(plain);
+        let (_, text) = sealed.split_at_mut(NONCE);
+        // The cipher fails only beyond 256 GiB, which no value reaches; what is empty does not open.
+        let tag = self.cipher(&nonce).and_then(|(cipher, nonce)| {
+            cipher.seal_in_place_separate_tag(nonce, Aad::from(associated), text).ok()
+        });
+        match tag {
+            Some(tag) => sealed.extend_from_slice(tag.as_ref()),
+            None => sealed.clear(),
+        }
+        sealed
     }
 
     /// Opens what [`SealKey::seal`] made with the same associated data.
@@ -59,10 +69,23 @@ impl SealKey {
     /// # Errors
     /// When key, place or bytes differ.
     pub fn open(&self, sealed: &[u8], associated: &[u8]) -> Result<Vec<u8>, OpenError> {
-        let (nonce, ciphertext) = sealed.split_first_chunk::<24>().ok_or(OpenError)?;
-        let cipher = XChaCha20Poly1305::new(&Key::from(*self.0));
-        let payload = Payload { msg: ciphertext, aad: associated };
-        cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| OpenError)
+        let (nonce, text) = sealed.split_first_chunk::<NONCE>().ok_or(OpenError)?;
+        let (cipher, nonce) = self.cipher(nonce).ok_or(OpenError)?;
+        let mut text = text.to_vec();
+        let plain = cipher.open_in_place(nonce, Aad::from(associated), &mut text).map_err(|_| OpenError)?;
+        let length = plain.len();
+        text.truncate(length);
+        Ok(text)
+    }
+
+    /// The cipher of one long nonce: its first part makes a key, its last is the nonce under that.
+    fn cipher(&self, nonce: &[u8; NONCE]) -> Option<(LessSafeKey, Nonce)> {
+        let (first, last) = nonce.split_first_chunk::<16>()?;
+        let key = Zeroizing::new(<[u8; 32]>::from(hchacha::<R20>(&(*self.0).into(), &(*first).into())));
+        let mut short = [0; 12];
+        short.iter_mut().skip(4).zip(last).for_each(|(to, from)| *to = *from);
+        let key = UnboundKey::new(&CHACHA20_POLY1305, &*key).ok()?;
+        Some((LessSafeKey::new(key), Nonce::assume_unique_for_key(short)))
     }
 }
 

@@ -17,7 +17,6 @@ use crate::store::StoreError;
 use crate::store::rows::PendingRow;
 use crate::store::tables::LogNo;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use syncd_evidence::merkle::leaf_hash;
 use syncd_evidence::{Coverage, Finding, FindingKind, Record, RecordKind, Severity};
 use syncd_policy::{Gate, Origin, Redeemed, Refusal, Verdict};
@@ -260,7 +259,7 @@ impl Engine {
                 Question::of_entry(Origin::Remote, device, entry, None, &rules.governance).into_edit();
             edit.replaces = strategy::replaces(&edit, payload);
             if let Err(refusal) = edit.ask(&mut self.gate, &rules, entry.operation) {
-                let decision = Some(self.keep_decision(stage, &refusal.decision));
+                let decision = Some(self.keep_decision(stage, &refusal.decision, refusal.digest));
                 let reason = refusal.decision.in_words();
                 return Ok(Judged::Refused { reason, decision, finding: false });
             }
@@ -275,7 +274,7 @@ impl Engine {
                 {
                     return Ok(judged);
                 }
-                self.keep_decision(stage, &Arc::clone(grant.decision()));
+                self.keep_decision(stage, grant.decision(), grant.digest());
                 let Ok(proof) = grant.redeem(entry.operation) else {
                     return refused("the grant does not fit the operation");
                 };
@@ -287,7 +286,7 @@ impl Engine {
                 })
             }
             Err(refusal) => {
-                let decision = Some(self.keep_decision(stage, &refusal.decision));
+                let decision = Some(self.keep_decision(stage, &refusal.decision, refusal.digest));
                 let may_wait = matches!(entry.kind, EntryKind::EDIT | EntryKind::PROPOSAL);
                 if may_wait && refusal.verdict == Verdict::Review {
                     if after_rebirth == Some(After::Late) {
@@ -320,7 +319,7 @@ impl Engine {
             return refused("it is the genesis of another workspace");
         }
         let grant = Gate::genesis(entry.operation);
-        self.keep_decision(stage, &Arc::clone(grant.decision()));
+        self.keep_decision(stage, grant.decision(), grant.digest());
         let Ok(proof) = grant.redeem(entry.operation) else {
             return refused("the grant does not fit the operation");
         };

@@ -96,7 +96,7 @@ impl Engine {
         let entry = &arrival.record.entry;
         let Some(key) = entry.subject.as_ref().map(subject_key) else { return Ok(Judged::Asks(approval)) };
         self.staged_object(stage, &key)?;
-        let document = stage.objects.get(&key).map(|staged| &staged.document);
+        let document = stage.objects.get(&key).map(|staged| &*staged.document);
         let payload = arrival.record.payload.as_deref().unwrap_or_default();
         let mut door = Door::default();
         door.offer_as(document, payload, entry.payload_digest, form_of(entry));

@@ -5,6 +5,7 @@
 //! what is in use; one that was never here shows nothing but a walk over many, which more memory would not help.
 
 use super::ObjectKey;
+use crate::store::rows::ObjectRow;
 use automerge::Automerge;
 use lru::LruCache;
 use std::hash::{BuildHasher, RandomState};
@@ -22,7 +23,9 @@ const SHRINK_BYTES: usize = 4 << 10;
 /// A loaded document and an estimate of its memory.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) document: Automerge,
+    pub(crate) document: Box<Automerge>,
+    /// Its row, if a commit of this run has written it.
+    pub(crate) row: Option<ObjectRow>,
     pub(crate) bytes: usize,
 }
 
@@ -64,6 +67,11 @@ impl Cache {
         };
         self.bytes = self.bytes.saturating_sub(loaded.bytes);
         Some(loaded)
+    }
+
+    /// The row of a loaded document, if it is known.
+    pub(crate) fn row(&self, key: &ObjectKey) -> Option<&ObjectRow> {
+        self.documents.peek(key)?.row.as_ref()
     }
 
     /// Learns from a document that is not here.
@@ -116,19 +124,23 @@ mod tests {
         (format!("object-{n}").parse().expect("an id"), collection, Incarnation([n; 32]))
     }
 
+    fn loaded(bytes: usize) -> Loaded {
+        Loaded { document: Box::default(), row: None, bytes }
+    }
+
     #[test]
     fn the_budget_holds_and_the_largest_document_stays_alone() {
         let mut cache = Cache::within(100, 100);
         for n in 0..10 {
-            cache.put(key(n), Loaded { document: Automerge::new(), bytes: 30 });
+            cache.put(key(n), loaded(30));
         }
         assert_eq!((cache.len(), cache.bytes), (3, 90));
         assert!(cache.take(&key(0)).is_none());
         assert!(cache.take(&key(9)).is_some());
         assert_eq!(cache.bytes, 60);
-        cache.put(key(20), Loaded { document: Automerge::new(), bytes: 1_000 });
+        cache.put(key(20), loaded(1_000));
         assert_eq!(cache.len(), 1);
-        cache.put(key(21), Loaded { document: Automerge::new(), bytes: 10 });
+        cache.put(key(21), loaded(10));
         assert_eq!((cache.len(), cache.bytes), (1, 10));
     }
 
@@ -139,7 +151,7 @@ mod tests {
         let mut ask = |n: u8| {
             let held = cache.take(&key(n));
             let hit = held.is_some();
-            cache.put(key(n), held.unwrap_or(Loaded { document: Automerge::new(), bytes: SHRINK_BYTES }));
+            cache.put(key(n), held.unwrap_or(loaded(SHRINK_BYTES)));
             (hit, cache.bytes)
         };
         // Forty in turn, where twenty fit: a cache of fixed size would never hold the one that is asked for next.

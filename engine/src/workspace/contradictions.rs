@@ -31,7 +31,7 @@ impl Engine {
         let compared = staged.compared.take();
         staged.whole = match &compared {
             Some((_, whole)) => Some(whole.clone()),
-            None => self.whole_document(&staged.row, &staged.document)?,
+            None => self.whole_document(&staged.row, &staged.document)?.map(Box::new),
         };
         staged.whole.take_if(|whole| document::heads(whole) == document::heads(&staged.document));
         let (before, after) = match compared {

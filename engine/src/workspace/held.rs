@@ -216,11 +216,11 @@ impl Engine {
             let changes = rest.iter().map(|fitting| (fitting.hash(), fitting.bytes.clone()));
             let changes: Vec<EncodedChange> =
                 changes.map(|(hash, bytes)| EncodedChange { hash, bytes }).collect();
-            let mut canonical = staged.document.clone();
+            let mut canonical = (*staged.document).clone();
             document::join_all(&mut canonical, &changes).is_ok().then_some(canonical)
         };
         if let Some(staged) = stage.objects.get_mut(key) {
-            staged.compared = Some((Compared { before, after }, whole.clone()));
+            staged.compared = Some((Compared { before, after }, Box::new(whole.clone())));
             staged.row_changed = true;
         }
         for one in &out {

@@ -287,7 +287,7 @@ impl Engine {
         let key = subject_key(subject);
         let staged = StagedObject {
             row,
-            document,
+            document: Box::new(document),
             is_new: true,
             admitted: Vec::new(),
             remote: false,
@@ -490,11 +490,11 @@ impl Engine {
     ) -> Result<Redeemed, WriteError> {
         match answer {
             Ok(grant) => {
-                self.keep_decision(stage, &Arc::clone(grant.decision()));
+                self.keep_decision(stage, grant.decision(), grant.digest());
                 redeem(grant, operation)
             }
             Err(refusal) => {
-                let decision = self.keep_decision(stage, &refusal.decision);
+                let decision = self.keep_decision(stage, &refusal.decision, refusal.digest);
                 let mut record = ledger::record(
                     RecordKind::Refusal,
                     Outcome::Refused,

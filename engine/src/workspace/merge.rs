@@ -126,12 +126,12 @@ impl Engine {
         let mut offered = 0;
         while let Some(Candidate { arrival, .. }) = group.get_mut(offered) {
             offered += 1;
-            let document = stage.objects.get(key).map(|staged| &staged.document);
+            let document = stage.objects.get(key).map(|staged| &*staged.document);
             let change = arrival.record.payload.take().unwrap_or_default();
             let entry = &arrival.record.entry;
             let ready = door.offer_as(document, change, entry.payload_digest, form_of(entry));
             for at in self.pending.woken_by(&ready, &[]) {
-                let document = stage.objects.get(key).map(|staged| &staged.document);
+                let document = stage.objects.get(key).map(|staged| &*staged.document);
                 let comes = self.pending.get(&at).filter(|row| {
                     row.object.as_ref() == Some(key)
                         && stage.pending_at(&at).is_none()
@@ -143,7 +143,7 @@ impl Engine {
                 }
             }
         }
-        let document = stage.objects.get(key).map(|staged| &staged.document);
+        let document = stage.objects.get(key).map(|staged| &*staged.document);
         let (admission, payloads) = door.admit(document);
         Ok((admission, group.into_iter().zip(payloads).collect()))
     }
@@ -187,7 +187,7 @@ impl Engine {
             self.admitted(stage, &one.arrival, one.proof.decision(), done);
         }
         if let Some(staged) = stage.objects.get_mut(key) {
-            staged.document = document;
+            *staged.document = document;
             staged.remote = true;
             staged.is_apart |= !is_line;
             note_decisions(staged, fitting.iter().map(|fitting| &fitting.arrival));

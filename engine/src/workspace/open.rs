@@ -17,7 +17,6 @@ use crate::store::{Batch, Location, Store, StoreError};
 use lru::LruCache;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
-use std::sync::Arc;
 use syncd_evidence::Coverage;
 use syncd_evidence::merkle::leaf_hash;
 use syncd_policy::{DEFAULT_BUNDLE, Gate, PolicyError};
@@ -177,7 +176,7 @@ impl Engine {
         let request = WriteRequest::new(Actor::system(), Intent::Checkpoint);
         let entry = self.record_entry(&request, EntryKind::GENESIS, (operation, now), None, &payload);
         let grant = Gate::genesis(operation);
-        let decision = self.keep_decision(&mut stage, &Arc::clone(grant.decision()));
+        let decision = self.keep_decision(&mut stage, grant.decision(), grant.digest());
         let link = Link {
             id: leaf_hash(&entry.to_bytes()),
             parents: Vec::new(),

@@ -60,7 +60,7 @@ impl Engine {
             stage.objects.get(&key).is_none_or(|staged| !document::holds(&staged.document, &change.hash))
         });
         let Some(change) = change else {
-            let decision = self.keep_decision(stage, &refusal.decision);
+            let decision = self.keep_decision(stage, &refusal.decision, refusal.digest);
             let mut record = ledger::record(
                 RecordKind::Decision,
                 Outcome::Noted,
@@ -95,7 +95,7 @@ impl Engine {
         key: &ObjectKey,
         refusal: &Refusal,
     ) -> Digest {
-        let decision = self.keep_decision(stage, &refusal.decision);
+        let decision = self.keep_decision(stage, &refusal.decision, refusal.digest);
         let hash = entry.payload_digest;
         let reason = refusal.decision.in_words();
         let (kind, device) = (self.staged_log(stage, log).map(|state| state.row.kind), self.device());
@@ -136,7 +136,7 @@ impl Engine {
         let (arrival, approval) = self.asked_anew(stage, at, &mut done)?.ok_or_else(gone)?;
         let key = asked.key();
         self.staged_object(stage, &key)?;
-        let document = stage.objects.get(&key).map(|staged| &staged.document);
+        let document = stage.objects.get(&key).map(|staged| &*staged.document);
         let held = self.document_with(document, &arrival).ok_or_else(gone)?;
         let (change, is_birth) = (arrival.record.entry.payload_digest, arrival.record.entry.is_birth());
         let forked = match asked.resolve.choice {
@@ -216,7 +216,7 @@ impl Engine {
         let document = stage.objects.remove(key).map(|staged| staged.document);
         let entry = arrival.record.entry.clone();
         let device = Some(arrival.log.device);
-        let Some(held) = self.document_with(document.as_ref(), &arrival) else { return Ok(Vec::new()) };
+        let Some(held) = self.document_with(document.as_deref(), &arrival) else { return Ok(Vec::new()) };
         let alternative = conflict::Alternative {
             change: entry.payload_digest,
             changes: vec![entry.payload_digest],

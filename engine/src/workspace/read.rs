@@ -266,7 +266,8 @@ impl Engine {
         let loaded = match self.cache.take(&key) {
             Some(loaded) => loaded,
             None => super::cache::Loaded {
-                document: self.load_document(row)?,
+                document: Box::new(self.load_document(row)?),
+                row: None,
                 bytes: super::cache::estimate(row.changes, row.snapshot_bytes + row.tail_bytes),
             },
         };

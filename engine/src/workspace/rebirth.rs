@@ -270,7 +270,7 @@ impl Engine {
         stage.batch.delete(Table::Names, key::name(&key.1, &key.0, &key.2));
         let judged = super::cards::Judged { before, after: BTreeSet::new() };
         empty(staged, Decided { row: by.clone(), ..Decided::of(entry, by.device, None) });
-        staged.compared = Some((judged, document::empty()));
+        staged.compared = Some((judged, Box::new(document::empty())));
         Ok(())
     }
 
@@ -514,7 +514,7 @@ fn empty(staged: &mut StagedObject, by: Decided) {
     (row.snapshot_bytes, row.parts, row.tail_bytes, row.changes) = (0, 0, 0, 0);
     (row.yields, row.reborn, row.conflicts) = (None, true, 0);
     row.changed = row.changed.max(by.row.at);
-    staged.document = document::empty();
+    *staged.document = document::empty();
     staged.whole = None;
     staged.admitted.clear();
     staged.is_apart = false;

@@ -22,7 +22,6 @@ use crate::{document, ledger};
 use automerge::Automerge;
 use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use syncd_evidence::merkle::leaf_hash;
 use syncd_evidence::{Coverage, CoveredLog, Finding, Record, RecordKind, Tree};
 use syncd_policy::Decision;
@@ -40,10 +39,10 @@ const COMPACT_BYTES: u64 = 512;
 /// Decisions one record names: what fits into its data.
 const DECISIONS_A_RECORD: usize = 100;
 
-/// A document on the stage.
+/// A document on the stage. Documents are boxed: one takes 3.5 KiB before it holds anything, and maps move what is in them.
 pub(crate) struct StagedObject {
     pub(crate) row: ObjectRow,
-    pub(crate) document: Automerge,
+    pub(crate) document: Box<Automerge>,
     pub(crate) is_new: bool,
     pub(crate) admitted: Vec<AdmittedChange>,
     pub(crate) remote: bool,
@@ -53,11 +52,11 @@ pub(crate) struct StagedObject {
     /// Entries of this stage that may have decided something, where something was open.
     pub(crate) decided: Vec<Decided>,
     /// What contradicts in it together with what is held, where that was looked at, and the document of both.
-    pub(super) compared: Option<(Judged, Automerge)>,
+    pub(super) compared: Option<(Judged, Box<Automerge>)>,
     /// Whether all that is derived from it is derived anew.
     pub(crate) rejudged: bool,
     /// The document with what is held, where something is.
-    pub(super) whole: Option<Automerge>,
+    pub(super) whole: Option<Box<Automerge>>,
 }
 
 impl StagedObject {
@@ -320,8 +319,7 @@ impl Engine {
     }
 
     /// Stores a decision the first time it is made.
-    pub(crate) fn keep_decision(&self, stage: &mut Stage, decision: &Arc<Decision>) -> Digest {
-        let digest = decision.digest();
+    pub(crate) fn keep_decision(&self, stage: &mut Stage, decision: &Decision, digest: Digest) -> Digest {
         if !self.decisions_stored.contains(&digest) && stage.decisions.insert(digest) {
             stage.batch.put(Table::Decisions, digest.0.to_vec(), decision.to_bytes());
         }
@@ -361,8 +359,11 @@ impl Engine {
         if stage.objects.contains_key(object) {
             return Ok(stage.objects.get_mut(object));
         }
-        let Some(row) = self.object_row(object)? else { return Ok(None) };
-        self.stage_object(stage, row).map(Some)
+        let row = match self.cache.row(object) {
+            Some(row) => Some(row.clone()),
+            None => self.object_row(object)?,
+        };
+        row.map(|row| self.stage_object(stage, row)).transpose()
     }
 
     /// As [`Engine::staged_object`], for a caller who has just read the object's row.
@@ -376,7 +377,7 @@ impl Engine {
             Place::Vacant(place) => {
                 let document = match self.cache.take(place.key()) {
                     Some(loaded) => loaded.document,
-                    None => self.load_document(&row)?,
+                    None => Box::new(self.load_document(&row)?),
                 };
                 Ok(place.insert(StagedObject {
                     row,
@@ -462,7 +463,8 @@ impl Engine {
             self.logs.insert(no, state);
         }
         for (key, staged) in objects {
-            if !staged.admitted.is_empty() || staged.row_changed {
+            let is_written = !staged.admitted.is_empty() || staged.row_changed;
+            if is_written {
                 stage.events.push(Event::ObjectChanged { object: key.0.clone(), remote: staged.remote });
             }
             if staged.is_new {
@@ -470,7 +472,8 @@ impl Engine {
             }
             let bytes =
                 cache::estimate(staged.row.changes, staged.row.snapshot_bytes + staged.row.tail_bytes);
-            self.cache.put(key, Loaded { document: staged.document, bytes });
+            let row = is_written.then_some(staged.row);
+            self.cache.put(key, Loaded { document: staged.document, row, bytes });
         }
         for (at, row) in stage.pending {
             match row {
@@ -505,7 +508,7 @@ impl Engine {
             append_changes(&mut stage.batch, &mut staged.row, &staged.admitted);
             staged.row.heads = document::heads(&staged.document);
         }
-        staged.row.known = staged.whole.as_ref().map(document::heads);
+        staged.row.known = staged.whole.as_deref().map(document::heads);
         self.update_cards(stage, staged, judged.as_ref())?;
         let row = &staged.row;
         let tail_outgrew =

@@ -17,7 +17,7 @@ const NOBODY: [u8; 16] = [0xff; 16];
 
 /// An edit that was made on a copy, to be asked about as it is.
 pub(super) struct Made {
-    document: Automerge,
+    document: Box<Automerge>,
     change: Option<EncodedChange>,
 }
 
@@ -29,7 +29,7 @@ impl Made {
 
     /// The same edit, made in earnest.
     pub(super) fn put(self, document: &mut Automerge) -> Option<EncodedChange> {
-        *document = self.document;
+        *document = *self.document;
         self.change
     }
 }

@@ -9,7 +9,6 @@
 )]
 
 mod answers;
-mod cost;
 mod live;
 mod random;
 #[path = "../real/mod.rs"]

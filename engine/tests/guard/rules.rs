@@ -273,47 +273,6 @@ fn the_good_ones_of_a_bad_batch_get_in() {
 }
 
 #[test]
-fn the_scan_of_a_small_change_is_cheap() {
-    let (doc, _) = born();
-    let measure = |name: &str, change: &EncodedChange, base: &Automerge, limit: u128| {
-        let rounds = 2_000;
-        let start = Instant::now();
-        for _ in 0..rounds {
-            guard::scan(&change.bytes).unwrap();
-        }
-        let scan = start.elapsed() / rounds;
-        let start = Instant::now();
-        let tries =
-            if base.stats().num_ops + guard::scan(&change.bytes).unwrap().ops < 1_000 { 200 } else { 3 };
-        for _ in 0..tries {
-            assert!(guard::admit(Some(base), &[incoming(change)]).is_complete());
-        }
-        let admit = start.elapsed() / tries;
-        println!("{name}: {} bytes, scan {scan:?}, admit {admit:?}", change.bytes.len());
-        assert!(cfg!(debug_assertions) || scan.as_micros() < limit, "{name}: {scan:?}");
-    };
-    let one = document::apply(&mut doc.clone(), &Edit::MergePatch(json!({"s": 5})), [1; 16], 1, &manifest())
-        .unwrap()
-        .unwrap();
-    measure("one put", &one, &doc, 5);
-    let text = Edit::Splice { path: "/t".into(), pos: 2, del: 3, text: "x".repeat(100) };
-    let hundred = document::apply(&mut doc.clone(), &text, [1; 16], 1, &manifest()).unwrap().unwrap();
-    measure("a hundred characters", &hundred, &doc, 20);
-    let mut large = doc.clone();
-    let text = Edit::SetText { path: "/t".into(), text: "lines of text\n".repeat(7_000) };
-    let all = document::apply(&mut large, &text, [1; 16], 1, &manifest()).unwrap().unwrap();
-    measure("98,000 characters", &all, &doc, 2_000);
-    let delete = Edit::SetText { path: "/t".into(), text: "lines of text\n".repeat(3_000) };
-    let gone = document::apply(&mut large.clone(), &delete, [2; 16], 1, &manifest()).unwrap().unwrap();
-    measure("56,000 deleted", &gone, &large, 2_000);
-    let small =
-        document::apply(&mut large.clone(), &Edit::MergePatch(json!({"s": 5})), [2; 16], 1, &manifest())
-            .unwrap()
-            .unwrap();
-    measure("one put beside a long text", &small, &large, 5);
-}
-
-#[test]
 fn marks_have_no_writer_and_are_not_let_in() {
     use automerge::marks::{ExpandMark, Mark};
     let (doc, _) = born();

@@ -1,20 +1,23 @@
-//! Figures of the engine alone, in memory: what admission costs beside bare Automerge, and how long ten thousand cards take to list.
-//! The bars hold for release builds; the command is in `BENCHMARKS.md`.
+//! The engine alone, in memory: what admission costs beside bare Automerge, and how long ten thousand cards take to list.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a test stops at the first thing that is not as it should be"
+    reason = "a bench stops at the first thing that is not as it should be"
 )]
 
+#[path = "../tests/common/mod.rs"]
 mod common;
+mod timing;
 
 use automerge::{Automerge, Change};
 use common::*;
 use serde_json::{Map, Value, json};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use syncd_engine::{Edit, Engine, Intent, WriteRequest};
 use syncd_schema::{LogSeq, Role, UnixMicros};
+use timing::{Budgets, best};
 
 fn at(seconds: u64) -> UnixMicros {
     START.plus(seconds * 1_000_000)
@@ -43,7 +46,8 @@ fn patch(id: usize, value: Value) -> Intent {
     Intent::Edit { object: format!("n{id}").parse().unwrap(), base: None, edit: Edit::MergePatch(value) }
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+fn median(times: &[Duration]) -> Duration {
+    let mut times = times.to_vec();
     times.sort_unstable();
     times[times.len() / 2]
 }
@@ -51,9 +55,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 const DOCUMENTS: usize = 100;
 
 /// Everything on but the disk: verification, gate, guard, stage, conflicts, evidence, signature.
-#[test]
-#[ignore = "a figure"]
-fn admission_beside_bare_automerge() {
+fn admission_beside_bare_automerge(budgets: &mut Budgets) {
     let (mut ada, _) = owner(1);
     let (mut bob, _) = member(&mut ada, 2, Role::Member);
     all(
@@ -98,17 +100,18 @@ fn admission_beside_bare_automerge() {
         assert!(ada.size_of_log(&log) > LogSeq(0));
         assert_eq!(value(&mut ada, "n7"), value(&mut bob, "n7"));
     }
-    let (admits, bare) = (median(admits), median(bare));
-    let ratio = admits.as_secs_f64() / bare.as_secs_f64();
+    let (admitted, applied) = (median(&admits), median(&bare));
+    // Both were timed in each round, so what else ran then slowed both.
+    let mut times: Vec<f64> =
+        admits.iter().zip(&bare).map(|(admit, bare)| admit.as_secs_f64() / bare.as_secs_f64()).collect();
+    times.sort_by(f64::total_cmp);
     println!(
-        "{DOCUMENTS} changes to {DOCUMENTS} documents: admitted in {admits:.2?}, bare Automerge {bare:.2?}, {ratio:.2} times"
+        "100 changes to 100 documents: admitted in {admitted:.2?}, applied by bare Automerge in {applied:.2?}"
     );
-    assert!(cfg!(debug_assertions) || ratio <= 2.5, "{ratio}");
+    budgets.times("as long as bare Automerge, the median of all rounds", times[times.len() / 2], 2.5);
 }
 
-#[test]
-#[ignore = "a figure"]
-fn ten_thousand_cards_are_listed() {
+fn ten_thousand_cards_are_listed(budgets: &mut Budgets) {
     let (mut ada, _) = owner(1);
     let (mut bob, _) = member(&mut ada, 2, Role::Member);
     all(&mut ada, (0..DOCUMENTS).map(|id| put(id, record(100, &|_| json!(0)))), at(1));
@@ -118,12 +121,17 @@ fn ten_thousand_cards_are_listed() {
     let begun = Instant::now();
     sync(&mut ada, &mut bob, at(4));
     println!("10,000 cards opened on two devices in {:.2?}", begun.elapsed());
-    let times = (0..9).map(|_| {
+    let listed = best(9, || {
         let begun = Instant::now();
         assert_eq!(ada.cards(false).expect("readable").len(), 10_000);
         begun.elapsed()
     });
-    let listed = median(times.collect());
-    println!("10,000 open cards listed in {listed:.2?}");
-    assert!(cfg!(debug_assertions) || listed < Duration::from_millis(100), "{listed:?}");
+    budgets.time("10,000 open cards listed", listed, Duration::from_millis(100));
+}
+
+fn main() -> ExitCode {
+    let mut budgets = Budgets::default();
+    admission_beside_bare_automerge(&mut budgets);
+    ten_thousand_cards_are_listed(&mut budgets);
+    budgets.end()
 }
