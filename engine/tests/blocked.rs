@@ -13,10 +13,11 @@ mod common;
 use common::*;
 use serde_json::{Value, json};
 use syncd_engine::conflict::Choice;
-use syncd_engine::workspace::Resolve;
+use syncd_engine::log::run;
+use syncd_engine::workspace::{Remains, Resolve};
 use syncd_engine::{Edit, Engine, Intent, WriteRequest};
 use syncd_schema::entry::Subject;
-use syncd_schema::{Digest, EntryKind, Incarnation, ObjectState, Role, UnixMicros};
+use syncd_schema::{Digest, EntryKind, Incarnation, LogSeq, ObjectState, Role, UnixMicros};
 
 const OBJECTS: usize = 1_000;
 
@@ -87,7 +88,7 @@ fn one_object_in_every_blocked_state_blocks_no_other_and_each_has_a_way_out() {
         })
         .collect();
     ada.write(&batch, at(3)).expect("the disk works");
-    for id in ["value", "deletion", "proposal", "refused", "unknown", "missing"] {
+    for id in ["value", "deletion", "proposal", "refused", "unknown", "missing", "reborn"] {
         put(&mut ada, id, json!({"k": 0}), at(4));
     }
     put_in(&mut ada, "held", "held", json!({"k": 0}), 5);
@@ -113,6 +114,19 @@ fn one_object_in_every_blocked_state_blocks_no_other_and_each_has_a_way_out() {
     let proposal = WriteRequest::new("agent:claw".parse().unwrap(), proposal);
     bob.write(&[proposal], at(27)).unwrap().0.remove(0).expect("proposed");
     put_in(&mut bob, "strange", "strange", json!({"k": 1}), 28);
+    // Work on what an object was before it began anew.
+    let remains = Remains::Value(json!({"k": 1}));
+    write(&mut ada, Intent::Rebirth { object: "reborn".parse().unwrap(), remains }, at(28)).expect("renewed");
+    merge_patch(&mut bob, "reborn", json!({"late": 1}), at(28));
+    // A change whose payload somebody took out on the way.
+    let mut other = Hand::enrolled(&mut ada, 4, Role::Member);
+    let records = [other.session(), other.birth("withheld", json!({"k": 1}))];
+    let whole = other.send(&records);
+    let mut stripped = records;
+    stripped[1].payload = None;
+    let stripped = run::encode(&stripped);
+    let stripped = other.seal(LogSeq(0), 2, &stripped.bytes, stripped.open_len as u32);
+    ada.receive(hand.identity.device(), &stripped, at(28)).expect("taken");
     // A change that nobody's session made, an entry of a kind that nobody knows, and one that builds on work of Bob's that
     // has not arrived.
     merge_patch(&mut bob, "missing", json!({"k": 1}), at(29));
@@ -145,6 +159,8 @@ fn one_object_in_every_blocked_state_blocks_no_other_and_each_has_a_way_out() {
         ("strange", ObjectState::Quarantined),
         ("refused", ObjectState::Blocked),
         ("unknown", ObjectState::Blocked),
+        ("reborn", ObjectState::Conflicted),
+        ("withheld", ObjectState::Blocked),
         // What it waited for came with Bob's log.
         ("missing", ObjectState::Clean),
     ];
@@ -153,6 +169,8 @@ fn one_object_in_every_blocked_state_blocks_no_other_and_each_has_a_way_out() {
     }
     assert_eq!(value(&mut ada, "missing"), json!({"k": 1, "late": 1}));
     let findings = ada.findings().unwrap();
+    explained(&ada, "reborn", "conflicted");
+    explained(&ada, "withheld", "blocked");
     for id in ["refused", "unknown"] {
         let about = |finding: &&syncd_evidence::Finding| finding.place.contains(id);
         let finding = findings.iter().find(about).unwrap_or_else(|| panic!("{id}: {findings:?}"));
@@ -167,7 +185,9 @@ fn one_object_in_every_blocked_state_blocks_no_other_and_each_has_a_way_out() {
     answer(&mut ada, "deletion", Choice::Local, None, 203);
     answer(&mut ada, "ruled", Choice::Merge, Some(json!({"a": 1})), 204);
     answer(&mut ada, "proposal", Choice::Decline, None, 205);
+    answer(&mut ada, "reborn", Choice::Decline, None, 205);
     govern(&mut ada, &json!({"collection": "strange"}), 206);
+    bob.receive(ada.device(), &whole, at(206)).expect("taken");
     // What was refused or cannot be read stays as evidence; the object is written on.
     for id in ["refused", "unknown"] {
         merge_patch(&mut ada, id, json!({"k": 7}), at(207));
@@ -176,7 +196,10 @@ fn one_object_in_every_blocked_state_blocks_no_other_and_each_has_a_way_out() {
     the_others_go_on(&mut ada, &mut bob, 300);
     for engine in [&mut ada, &mut bob] {
         assert_eq!(engine.cards(false).unwrap().len(), 0);
-        for id in ["value", "held", "lives", "deletion", "ruled", "proposal", "strange", "missing"] {
+        for id in [
+            "value", "held", "lives", "deletion", "ruled", "proposal", "strange", "missing", "reborn",
+            "withheld",
+        ] {
             assert_eq!(state(engine, id), ObjectState::Clean, "{id}");
         }
         for id in ["refused", "unknown"] {
