@@ -501,6 +501,7 @@ impl Engine {
                 next.extend(row.cards.iter().chain(&linked).map(|card| format!("card {card}")));
                 "conflicted"
             }
+            _ if self.pending.of_object(object).any(|(_, row)| row.late) => "conflicted",
             None if last.kind == EntryKind::REBIRTH.word() => "erased",
             _ if last.status != EntryState::Admitted => match self.state_of(&lives)? {
                 ObjectState::Held => "held",
@@ -515,9 +516,9 @@ impl Engine {
                 self.log_name(*no),
                 row.reason
             ));
-            next.push(match row.asks {
-                Some(_) => self.way_on(row)?,
-                None => {
+            next.push(match row.asks.is_some() || row.late {
+                true => self.way_on(row)?,
+                false => {
                     "See `explain` of that operation, or sync with the device that has what it waits for."
                         .to_owned()
                 }
