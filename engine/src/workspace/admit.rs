@@ -212,7 +212,10 @@ impl Engine {
         if !arrival.record.is_genuine() {
             return refused("the payload is not the one its entry names");
         }
-        if let Some(missing) = self.missing_requirements(stage, entry, done)? {
+        // What is late is in no document, and it is dropped with what it required.
+        if after_rebirth.is_none()
+            && let Some(missing) = self.missing_requirements(stage, entry, done)?
+        {
             return Ok(missing);
         }
         if entry.kind == EntryKind::GENESIS {

@@ -8,21 +8,24 @@ use super::intent::{Intent, WriteError, WriteRequest, Written};
 use super::read::Competing;
 use super::resolve::{Answering, ResolveError};
 use super::stage::Stage;
+use super::waiting::Standing;
 use super::{Engine, ObjectKey};
 use crate::conflict::{self, Alternative, Choice};
 use crate::document::Edit;
 use crate::store::StoreError;
-use syncd_schema::ObjectId;
-use syncd_schema::entry::Subject;
+use crate::store::tables::LogNo;
+use std::collections::BTreeMap;
+use syncd_schema::entry::{Rebirth, Subject, Upto};
+use syncd_schema::{LogId, LogSeq, ObjectId};
 
-/// Late entries that a card shows: the oldest of each log come first.
+/// Late entries that a card shows, and that one answer drops: the oldest of each log come first.
 const SHOWN: usize = 64;
 
 impl Engine {
     /// What somebody did to a life that had ended.
     pub(super) fn late_offers(&self, key: &ObjectKey) -> Result<Vec<Offer>, StoreError> {
         let mut offers = Vec::new();
-        for (no, seq) in self.late_work(key).into_iter().take(SHOWN) {
+        for (no, seq) in self.late_shown(key) {
             let Some(record) = self.record_at(no, seq)? else { continue };
             let (device, change) = (self.log_id(no).map(|log| log.device), record.entry.payload_digest);
             let is_change = record.entry.kind.is_change();
@@ -43,6 +46,31 @@ impl Engine {
             });
         }
         Ok(offers)
+    }
+
+    /// Where the late entries stand that are shown: alike on every device, and as many of each log, so that nobody's flood hides
+    /// what others did.
+    fn late_shown(&self, key: &ObjectKey) -> Vec<Standing> {
+        let mut of_log: BTreeMap<LogNo, usize> = BTreeMap::new();
+        let ranked = self.late_work(key).into_iter().map(|at| {
+            let rank = of_log.entry(at.0).or_default();
+            *rank += 1;
+            (*rank, self.log_id(at.0), at)
+        });
+        let mut ranked: Vec<_> = ranked.collect();
+        ranked.sort_unstable();
+        ranked.into_iter().take(SHOWN).map(|(.., at)| at).collect()
+    }
+
+    /// Up to where an answer drops other logs: what nobody was shown is asked about next.
+    fn shown_upto(&self, key: &ObjectKey, own: LogNo) -> Vec<Upto> {
+        let mut ends: BTreeMap<LogId, LogSeq> = BTreeMap::new();
+        for (no, seq) in self.late_shown(key).into_iter().filter(|(no, _)| *no != own) {
+            let Some(log) = self.log_id(no) else { continue };
+            let end = ends.entry(log).or_default();
+            *end = seq.plus(1).max(*end);
+        }
+        ends.into_iter().map(|(log, seq)| Upto { device: log.device, epoch: log.epoch, seq }).collect()
     }
 
     /// Late work as it is shown with its object.
@@ -90,7 +118,9 @@ impl Engine {
             heads = self.edit(stage, &request, &object, Some(&base), &edit)?.heads;
         }
         let request = WriteRequest { note, ..asked.request.clone() };
-        let operation = self.log_rebirth(stage, &request, log, (&old, None, Vec::new()), proof)?;
+        let upto = self.shown_upto(&asked.key(), log);
+        let rebirth = Rebirth { new: None, upto };
+        let operation = self.log_rebirth(stage, &request, log, (&old, rebirth, Vec::new()), proof)?;
         Ok(super::local::done(operation, Some(object), heads))
     }
 }

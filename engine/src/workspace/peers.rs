@@ -5,6 +5,7 @@
 //! this device's back, what it once held. Where this device is not sure, the next session asks ([`Engine::unsettled`]).
 
 use super::Engine;
+use super::stage::Stage;
 use crate::store::rows::{self, LogKind, PeerRow};
 use crate::store::tables::{LogNo, Table, key};
 use crate::store::{Batch, StoreError};
@@ -164,7 +165,7 @@ impl Engine {
         let at = unsettled_key(peer, no);
         let known: Option<(u64, u64)> = rows::read(&self.store, Table::Keys, &at)?;
         let (mut settled, open): (Vec<_>, Vec<_>) =
-            news.iter().partition(|(_, standing)| is_settled(standing.state));
+            news.iter().partition(|(range, standing)| is_settled(standing.state) && !self.is_late(no, range));
         let open = open.into_iter().map(|(range, _)| range).chain((!gap.is_empty()).then_some(&gap));
         let mut range = open.fold(known, |range, open| {
             let (from, to) = range.unwrap_or((open.start, open.end));
@@ -182,6 +183,35 @@ impl Engine {
             None => batch.delete(Table::Keys, at),
         }
         Ok(())
+    }
+
+    /// An entry that peers may have let in before they find out that they cannot: they are asked again.
+    pub(super) fn unsettle(
+        &self,
+        stage: &mut Stage,
+        (no, seq): super::waiting::Standing,
+    ) -> Result<(), StoreError> {
+        let own = self.device();
+        if self.log_id(no).is_none_or(|log| log.device != own) {
+            return Ok(());
+        }
+        for peer in self.governance().members.keys().filter(|peer| **peer != own) {
+            let at = unsettled_key(peer, no);
+            let known: Option<(u64, u64)> = match stage.batch.get(Table::Keys, &at) {
+                Some(staged) => staged.map(|bytes| rows::decode(Table::Keys, &at, bytes)).transpose()?,
+                None => rows::read(&self.store, Table::Keys, &at)?,
+            };
+            let (from, to) = known.unwrap_or((seq.0, seq.0));
+            let range = (from.min(seq.0), to.max(seq.0.saturating_add(1)));
+            stage.batch.put(Table::Keys, at, cbor::encode(&range));
+        }
+        Ok(())
+    }
+
+    /// Whether a peer that has let entries of this device in may still find out that it cannot.
+    fn is_late(&self, no: LogNo, range: &Range<u64>) -> bool {
+        let of_log = self.pending.of_log(no, LogSeq(range.start));
+        of_log.take_while(|(seq, _)| seq.0 < range.end).any(|(_, row)| row.late)
     }
 
     /// The first entry of an own log of which this device does not know what became of it at a peer that holds

@@ -95,13 +95,18 @@ impl Engine {
             }
         };
         let at = (arrival.no, arrival.seq);
-        self.begin_anew(stage, &Reborn { entry, rebirth: &rebirth, device: arrival.log.device, at })?;
+        self.begin_anew(stage, &Reborn { entry, rebirth: &rebirth, device: arrival.log.device, at }, done)?;
         self.admitted(stage, &arrival, proof.decision(), done);
         Ok(true)
     }
 
     /// Ends a life: its document, its cards and its changes go; what is late waits.
-    pub(super) fn begin_anew(&mut self, stage: &mut Stage, reborn: &Reborn<'_>) -> Result<(), StoreError> {
+    pub(super) fn begin_anew(
+        &mut self,
+        stage: &mut Stage,
+        reborn: &Reborn<'_>,
+        done: &mut Ledgered,
+    ) -> Result<(), StoreError> {
         let Some(subject) = &reborn.entry.subject else { return Ok(()) };
         let key = subject_key(subject);
         let before = self.rebirth(Some(stage), &key).map(|row| self.late_card(&key, row));
@@ -114,25 +119,81 @@ impl Engine {
         self.tell_author(stage, reborn, subject, &entries.dropped)?;
         let by = decided(reborn);
         for at in &entries.dropped {
-            let waits = stage.pending_at(at).cloned().unwrap_or_else(|| self.pending.get(at).cloned());
-            if let Some(waits) = waits {
-                self.end_asked(stage, &key, &waits, &by)?;
-                stage.pending.insert(*at, None);
-            }
-            stage.rewritten.insert(*at, None);
+            self.drop_entry(stage, &key, *at, &by, done)?;
         }
         self.end_document(stage, subject, &by, reborn.entry)?;
         for at in &entries.late {
-            let waits = stage.pending_at(at).cloned().unwrap_or_else(|| self.pending.get(at).cloned());
-            if let Some(waits) = &waits {
-                self.end_asked(stage, &key, waits, &by)?;
-            }
-            self.wait_late(stage, *at, &key);
+            self.make_late(stage, &key, *at, &by, done)?;
         }
-        self.exchange_late(stage, subject, before, !entries.late.is_empty(), by)?;
+        let is_late = self.has_late(stage, &key);
+        self.exchange_late(stage, subject, before, is_late, by)?;
         self.record_rebirth(stage, reborn, entries.dropped.len());
         stage.erases = true;
         Ok(())
+    }
+
+    /// Drops an entry that is here. One that waited counts as admitted from now on, and others may wait for it.
+    fn drop_entry(
+        &mut self,
+        stage: &mut Stage,
+        key: &ObjectKey,
+        at: Standing,
+        by: &DecidedRow,
+        done: &mut Ledgered,
+    ) -> Result<(), StoreError> {
+        stage.rewritten.insert(at, None);
+        let Some(waits) = self.waits_at(stage, &at) else { return Ok(()) };
+        self.end_asked(stage, key, &waits, by)?;
+        match self.stored_arrival(stage, at, None, done)? {
+            Some(arrival) => self.dropped(stage, &arrival, done),
+            None => drop(stage.pending.insert(at, None)),
+        }
+        Ok(())
+    }
+
+    /// An entry that is here turns out to be late. What was let in is late at once; what waited is judged again, so that it
+    /// comes to the same where the rebirth was known first.
+    fn make_late(
+        &mut self,
+        stage: &mut Stage,
+        key: &ObjectKey,
+        at: Standing,
+        by: &DecidedRow,
+        done: &mut Ledgered,
+    ) -> Result<(), StoreError> {
+        let waits = self.waits_at(stage, &at);
+        if waits.as_ref().is_some_and(|row| row.late) {
+            return Ok(());
+        }
+        let session = waits.as_ref().and_then(|row| row.session);
+        let Some(arrival) = self.stored_arrival(stage, at, session, done)? else { return Ok(()) };
+        let Some(waits) = waits else {
+            self.unsettle(stage, at)?;
+            self.note_late(stage, &arrival, done);
+            return Ok(());
+        };
+        self.end_asked(stage, key, &waits, by)?;
+        // What only waited for somebody has passed the gate.
+        let asked = waits.apart || waits.asks.is_some();
+        match if asked { Judged::Late } else { self.judge(stage, &arrival, done)? } {
+            Judged::Late => {
+                self.note_late(stage, &arrival, done);
+                Ok(())
+            }
+            judged => self.not_admitted(stage, &arrival, judged, done),
+        }
+    }
+
+    /// What an entry waits for, this stage included.
+    fn waits_at(&self, stage: &Stage, at: &Standing) -> Option<PendingRow> {
+        stage.pending_at(at).cloned().unwrap_or_else(|| self.pending.get(at).cloned())
+    }
+
+    /// Whether there is late work on a life, this stage included.
+    fn has_late(&self, stage: &Stage, key: &ObjectKey) -> bool {
+        let is_late = |row: &PendingRow| row.late && row.object.as_ref() == Some(key);
+        let stored = self.pending.of_object(&key.0).filter(|(at, _)| stage.pending_at(at).is_none());
+        stored.map(|(_, row)| row).chain(stage.pending.values().flatten()).any(is_late)
     }
 
     /// Up to where it drops what each log holds: in its own, everything before it.
@@ -186,19 +247,11 @@ impl Engine {
         let staged =
             stage.pending.iter().filter(|(_, row)| row.as_ref().is_some_and(about)).map(|(at, _)| *at);
         for at in waiting.chain(staged).collect::<BTreeSet<_>>() {
-            let is_refused = stage.pending_at(&at).cloned().unwrap_or_else(|| self.pending.get(&at).cloned());
-            // Not so what was declined with others: elsewhere the answer may come after the rebirth.
-            let stays = |row: &PendingRow| row.state == EntryState::Refused && !row.is_declined();
-            let is_refused = is_refused.as_ref().is_some_and(stays);
             let (Some(entry), Some(kind)) = (self.staged_record(stage, at)?, kind_of(at.0)) else { continue };
             if !is_work(entry.kind) {
                 continue;
             }
-            let is_birth = entry.is_birth();
-            // What was refused stays so.
-            if row.drops(&kind, at.1, is_birth) || !is_refused {
-                sort(at, &kind, is_birth);
-            }
+            sort(at, &kind, entry.is_birth());
         }
         for no in self.branches.values() {
             let Some(kind) = kind_of(*no) else { continue };
@@ -302,26 +355,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Keeps work on a life that has ended, until somebody has looked.
-    fn wait_late(&self, stage: &mut Stage, at: Standing, key: &ObjectKey) {
-        let row = PendingRow {
-            state: EntryState::Held,
-            reason: "it is work on what the object was before it began anew".to_owned(),
-            object: Some(key.clone()),
-            missing: Vec::new(),
-            requires: Vec::new(),
-            decision: None,
-            since: stage.now,
-            session: None,
-            asks: None,
-            apart: false,
-            withheld: false,
-            late: true,
-            in_burst: false,
-        };
-        stage.pending.insert(at, Some(row));
-    }
-
     /// An entry that came after its object began anew, and is dropped.
     pub(super) fn dropped(&mut self, stage: &mut Stage, arrival: &Arrival, done: &mut Ledgered) {
         let (entry, at) = (&arrival.record.entry, (arrival.no, arrival.seq));
@@ -348,18 +381,9 @@ impl Engine {
         arrival: &Arrival,
         done: &mut Ledgered,
     ) -> Result<(), StoreError> {
-        let (entry, at) = (&arrival.record.entry, (arrival.no, arrival.seq));
-        let Some(subject) = &entry.subject else { return Ok(()) };
-        done.states.insert(at, (arrival.log, EntryState::Held, None));
-        if self.pending.get(&at).is_some_and(|row| row.late) {
-            return Ok(());
-        }
+        self.note_late(stage, arrival, done);
+        let Some(subject) = &arrival.record.entry.subject else { return Ok(()) };
         let key = subject_key(subject);
-        self.wait_late(stage, at, &key);
-        let reason = stage.pending_at(&at).and_then(Option::as_ref).map(|row| row.reason.clone());
-        let reason = reason.unwrap_or_default();
-        let record = ledger::withheld(entry, coverage(arrival), arrival.log.device, false, None, &reason);
-        done.records.push((at, record));
         let card = self.rebirth(Some(stage), &key).map(|row| self.late_card(&key, row));
         if let Some(card) = card
             && self.card_row(Some(stage), &card)?.is_none_or(|row| row.end.is_some())
@@ -368,6 +392,35 @@ impl Engine {
             self.open_card(stage, card, &row);
         }
         Ok(())
+    }
+
+    /// Keeps work on a life that has ended, until somebody has looked.
+    fn note_late(&self, stage: &mut Stage, arrival: &Arrival, done: &mut Ledgered) {
+        let (entry, at) = (&arrival.record.entry, (arrival.no, arrival.seq));
+        let Some(subject) = &entry.subject else { return };
+        done.states.insert(at, (arrival.log, EntryState::Held, None));
+        if self.waits_at(stage, &at).is_some_and(|row| row.late) {
+            return;
+        }
+        let reason = "it is work on what the object was before it began anew";
+        let row = PendingRow {
+            state: EntryState::Held,
+            reason: reason.to_owned(),
+            object: Some(subject_key(subject)),
+            missing: Vec::new(),
+            requires: Vec::new(),
+            decision: None,
+            since: stage.now,
+            session: None,
+            asks: None,
+            apart: false,
+            withheld: false,
+            late: true,
+            in_burst: false,
+        };
+        stage.pending.insert(at, Some(row));
+        let record = ledger::withheld(entry, coverage(arrival), arrival.log.device, false, None, reason);
+        done.records.push((at, record));
     }
 
     /// The card about late work: the same on every device that knows what was dropped.

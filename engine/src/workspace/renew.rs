@@ -1,5 +1,6 @@
 //! Letting an object begin anew, from what is to stay of it; or erasing it, where nothing is.
 
+use super::admit::Ledgered;
 use super::intent::{WriteError, WriteRequest, Written};
 use super::judge::Question;
 use super::local::done;
@@ -69,7 +70,8 @@ impl Engine {
             Some((operation, life, _)) => (vec![*operation], Some(*life)),
             None => (Vec::new(), None),
         };
-        let operation = self.log_rebirth(stage, request, log, (&old, new, requires), proof)?;
+        let rebirth = Rebirth { new, upto: self.held_of(stage, &subject_key(&old), log)? };
+        let operation = self.log_rebirth(stage, request, log, (&old, rebirth, requires), proof)?;
         let heads = born.map(|(.., head)| vec![head]).unwrap_or_default();
         Ok(done(operation, Some(object.clone()), heads))
     }
@@ -173,17 +175,23 @@ impl Engine {
         stage: &mut Stage,
         request: &WriteRequest,
         log: LogNo,
-        (old, new, requires): (&Subject, Option<Incarnation>, Vec<OperationId>),
+        (old, rebirth, requires): (&Subject, Rebirth, Vec<OperationId>),
         proof: Redeemed,
     ) -> Result<OperationId, WriteError> {
-        let rebirth = Rebirth { new, upto: self.held_of(stage, &subject_key(old), log)? };
         let payload = cbor::encode(&rebirth);
         let at = self.next_operation(stage, log);
         let mut entry = self.record_entry(request, EntryKind::REBIRTH, at, Some(old.clone()), &payload);
         entry.requires = requires;
         let (seq, _) = self.log_entry(stage, log, entry.clone(), payload, &proof, OperationType::Repair);
         let device = self.device();
-        self.begin_anew(stage, &Reborn { entry: &entry, rebirth: &rebirth, device, at: (log, seq) })?;
+        let mut done = Ledgered::default();
+        self.begin_anew(
+            stage,
+            &Reborn { entry: &entry, rebirth: &rebirth, device, at: (log, seq) },
+            &mut done,
+        )?;
+        self.let_in_waiting(stage, &mut done)?;
+        self.record_all(stage, &mut done);
         Ok(at.0)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Called when everything is healed. [`World::settle`] brings all devices together, [`World::judge`] looks.
 
+use crate::erasing::late_operations;
 use crate::model::{Shown, Survival};
 use crate::network::Weather;
 use crate::world::{Event, Failure, Held, World};
@@ -120,10 +121,13 @@ impl World {
         self.converged()?;
         let survival = self.survived()?;
         self.stats.contested = survival.contested;
+        (self.stats.late, self.stats.dropped) = (survival.late, survival.dropped);
         self.history()?;
+        self.forgotten()?;
         let ledgers = self.verified()?;
         if !self.recorded.is_empty() {
             self.replayed(&ledgers)?;
+            self.forgotten()?;
         }
         Ok(survival)
     }
@@ -157,15 +161,19 @@ impl World {
         for device in devices {
             let Some(engine) = &mut device.engine else { continue };
             let mut shown = BTreeMap::new();
+            let late = late_operations(engine)?;
             for object in &objects {
-                if let Some(view) = engine.get(&object.parse()?)? {
-                    let competing: Vec<_> = view.conflicts.into_iter().flat_map(|c| c.values).collect();
-                    let sides = competing.iter().filter_map(|side| side.operation).collect();
-                    let values =
-                        std::iter::once(view.value).chain(competing.into_iter().map(|side| side.value));
-                    let values = values.filter(|value| !value.is_null()).collect();
-                    shown.insert(object.clone(), Shown { state: view.state, values, sides });
-                }
+                let Some(view) = engine.get(&object.parse()?)? else {
+                    // Erased, which is right if all of it was dropped.
+                    shown.insert(object.clone(), Shown::nothing());
+                    continue;
+                };
+                let competing: Vec<_> = view.conflicts.into_iter().flat_map(|c| c.values).collect();
+                let sides = competing.iter().filter_map(|side| side.operation).collect();
+                let values = std::iter::once(view.value).chain(competing.into_iter().map(|side| side.value));
+                let values = values.filter(|value| !value.is_null()).collect();
+                let (state, late) = (view.state, late.clone());
+                shown.insert(object.clone(), Shown { state, values, sides, late });
             }
             survival = model
                 .survival(&shown)
@@ -179,13 +187,29 @@ impl World {
     ///
     /// # Errors
     /// Names the operation and the device.
-    pub fn history(&self) -> Held {
+    pub fn history(&mut self) -> Held {
         for device in 0..self.devices.len() {
             let admitted = self.admitted_on(device)?;
             for acked in &self.model.acked {
                 if !admitted.contains(&acked.operation) {
                     return Err(Failure(format!("LOST: device {device} does not hold {acked:?}")));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was dropped is in no store.
+    ///
+    /// # Errors
+    /// Says what is still there.
+    pub fn forgotten(&self) -> Held {
+        let gone = self.model.forgotten();
+        for device in self.devices.iter().filter(|_| !gone.is_empty()) {
+            let stored = device.stored_tokens()?;
+            let kept: Vec<_> = gone.iter().filter_map(|token| stored.get_key_value(*token)).collect();
+            if !kept.is_empty() {
+                return Err(Failure(format!("KEPT: device {} still holds {kept:?}", device.number)));
             }
         }
         Ok(())
@@ -279,6 +303,11 @@ pub fn portrait(engine: &mut Engine) -> Held<Portrait> {
     portrait.insert("waiting".to_owned(), format!("{} held, {} refused", status.held, status.refused));
     portrait.insert("writing".to_owned(), format!("{:?}", status.stopped));
     portrait.insert("objects".to_owned(), status.objects.to_string());
+    for card in engine.cards(false)? {
+        let sides = engine.card(&card.card)?.map(|card| card.operations);
+        let text = format!("{} {} {} {sides:?}", card.object, card.path, card.kind);
+        portrait.insert(format!("card {}", card.card), text);
+    }
     for summary in engine.list(None)? {
         let Some(view) = engine.get(&summary.object)? else {
             return Err(Failure(format!("object {} is listed and cannot be read", summary.object)));

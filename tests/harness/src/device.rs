@@ -7,6 +7,7 @@ use crate::clock;
 use crate::disk::Disk;
 use crate::rng::Rng;
 use crate::workload::Planned;
+use crate::world::Held;
 use std::collections::BTreeMap;
 use syncd_engine::{Config, Engine, Identity, OpenError};
 use syncd_schema::{LogId, UnixMicros};
@@ -112,6 +113,14 @@ impl Device {
         let config = self.config();
         self.engine = Some(Engine::open(config)?);
         Ok(())
+    }
+
+    /// The tokens that its store holds.
+    ///
+    /// # Errors
+    /// When what is durable is no store.
+    pub fn stored_tokens(&self) -> Held<BTreeMap<String, &'static str>> {
+        crate::stored::tokens_in(self.disk.durable(), self.store_key)
     }
 
     /// Its clock.

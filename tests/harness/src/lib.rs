@@ -10,8 +10,8 @@
 //! | [`disk`], [`network`] | what fails |
 //! | [`device`], [`workload`] | who writes, and what |
 //! | [`model`] | the plain reference that says what must be there |
-//! | [`world`], [`life`], [`writing`] | the loop that joins them |
-//! | [`checks`] | what must hold at the end |
+//! | [`world`], [`life`], [`writing`], [`erasing`] | the loop that joins them |
+//! | [`checks`], [`stored`] | what must hold at the end |
 //! | [`scenario`] | random scripts |
 //! | [`exhaustive`] | fixed scripts with a fault at every write |
 #![allow(
@@ -26,12 +26,14 @@ pub mod checks;
 pub mod clock;
 pub mod device;
 pub mod disk;
+pub mod erasing;
 pub mod exhaustive;
 pub mod life;
 pub mod model;
 pub mod network;
 pub mod rng;
 pub mod scenario;
+pub mod stored;
 pub mod trace;
 pub mod workload;
 pub mod world;

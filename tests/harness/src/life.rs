@@ -4,6 +4,7 @@
 
 use crate::device::{Device, Healing, Sizes};
 use crate::disk::Fault;
+use crate::erasing::late_operations;
 use crate::world::{Event, Failure, Held, World};
 use syncd_engine::Engine;
 use syncd_engine::workspace::Welcome;
@@ -122,7 +123,7 @@ impl World {
     }
 
     /// Every "ok" this device gave is still true, as long as nobody put an old copy of its store in place.
-    fn holds_own(&self, device: usize) -> Held {
+    fn holds_own(&mut self, device: usize) -> Held {
         if self.devices[device].healing.is_some() {
             return Ok(());
         }
@@ -232,6 +233,13 @@ impl World {
         Ok(())
     }
 
+    /// Whether nothing waits on a device but what somebody is asked about.
+    fn is_judged(&mut self, device: usize) -> bool {
+        let Some(engine) = &mut self.devices[device].engine else { return false };
+        let Ok(late) = late_operations(engine) else { return false };
+        engine.status().is_ok_and(|status| status.held == late.len() as u64)
+    }
+
     /// The cheap invariants after a step of an engine: logs never get shorter. Ends a healing that is done.
     ///
     /// # Errors
@@ -245,9 +253,7 @@ impl World {
         let healing = self.devices[device].healing.clone();
         // Its own entries may come before the governance that they name: until then they wait and do not show.
         let is_back = |healing: Healing| self.devices[device].missing(&healing.own).is_empty();
-        let engine = self.devices[device].engine.as_ref();
-        let is_judged = engine.is_some_and(|engine| engine.status().is_ok_and(|status| status.held == 0));
-        if is_judged && healing.is_some_and(is_back) {
+        if healing.is_some_and(is_back) && self.is_judged(device) {
             self.log(format!("device {device} has its own entries back"));
             self.devices[device].healing = None;
             self.dial_everybody(device);

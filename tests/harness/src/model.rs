@@ -29,6 +29,10 @@ pub enum What {
     Add(i64),
     /// The object goes.
     Delete,
+    /// The object begins anew as this value, or as nothing.
+    Renew(Option<Value>),
+    /// Late work is dropped; first a key gets a token as its value.
+    Drop(Option<(&'static str, String)>),
 }
 
 impl What {
@@ -36,6 +40,8 @@ impl What {
         match self {
             Self::Put(token) | Self::Set(_, token) | Self::Insert(token) | Self::Append(token) => Some(token),
             Self::Remove(_) | Self::Cut(_) | Self::Add(_) | Self::Delete => None,
+            // What is written with it is acknowledged by itself.
+            Self::Renew(_) | Self::Drop(_) => None,
         }
     }
 
@@ -67,6 +73,19 @@ pub struct Acked {
     pub life: Option<Digest>,
 }
 
+/// What somebody dropped for good who may: entries about one life of an object that he had seen.
+#[derive(Clone, Debug, Default)]
+pub struct Dropped {
+    /// About which object.
+    pub object: String,
+    /// The life that ended, if it was this that ended it.
+    pub life: Option<Digest>,
+    /// The entries.
+    pub operations: BTreeSet<OperationId>,
+    /// Their changes: an equal birth is dropped wherever it stands.
+    pub changes: BTreeSet<Digest>,
+}
+
 /// What a device shows of an object, without the engine's types.
 #[derive(Clone, Debug)]
 pub struct Shown {
@@ -76,6 +95,17 @@ pub struct Shown {
     pub values: Vec<Value>,
     /// Operations that are shown as sides of a contradiction.
     pub sides: BTreeSet<OperationId>,
+    /// Operations that are shown as work on what the object was before it began anew.
+    pub late: BTreeSet<OperationId>,
+}
+
+impl Shown {
+    /// Nothing at all.
+    #[must_use]
+    pub fn nothing() -> Self {
+        let (values, sides, late) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        Self { state: ObjectState::Tombstoned, values, sides, late }
+    }
 }
 
 /// How intents survived.
@@ -87,6 +117,10 @@ pub struct Survival {
     pub superseded: u64,
     /// One of several concurrent writes of one key, shown as a side of their contradiction.
     pub contested: u64,
+    /// Shown as work on what the object was before it began anew.
+    pub late: u64,
+    /// Dropped by somebody who had seen it.
+    pub dropped: u64,
 }
 
 /// All that was acknowledged.
@@ -94,6 +128,8 @@ pub struct Survival {
 pub struct Model {
     /// In order of acknowledgement.
     pub acked: Vec<Acked>,
+    /// What was dropped.
+    pub dropped: Vec<Dropped>,
 }
 
 impl Model {
@@ -119,21 +155,63 @@ impl Model {
                 lost.push(format!("LOST: object {object} with {} acknowledged intents", intents.len()));
                 continue;
             };
+            let (dropped, intents): (Vec<&Acked>, Vec<&Acked>) =
+                intents.into_iter().partition(|intent| self.is_dropped(intent));
+            survival.dropped += dropped.len() as u64;
             for intent in &intents {
                 match fate(intent, &intents, view) {
                     Fate::Visible => survival.visible += 1,
                     Fate::Superseded => survival.superseded += 1,
                     Fate::Contested => survival.contested += 1,
+                    Fate::Late => survival.late += 1,
                     Fate::Lost => lost.push(format!(
                         "LOST: {:?} of object {object} by device {} in {}; shown: {view:?}",
                         intent.what, intent.device, intent.operation
                     )),
                 }
             }
-            lost.extend(wrong_counters(object, &intents, view));
+            lost.extend(self.wrong_counters(object, &intents, view));
         }
         lost.extend(self.phantoms(shown));
         if lost.is_empty() { Ok(survival) } else { Err(lost) }
+    }
+
+    /// Whether somebody dropped it who had seen it.
+    fn is_dropped(&self, intent: &Acked) -> bool {
+        let by = |dropped: &&Dropped| {
+            dropped.operations.contains(&intent.operation)
+                || intent.change.is_some_and(|change| dropped.changes.contains(&change))
+        };
+        self.dropped.iter().filter(|dropped| dropped.object == intent.object).any(|dropped| by(&dropped))
+    }
+
+    /// The tokens that may be in no store any more: all that was said with them was dropped.
+    #[must_use]
+    pub fn forgotten(&self) -> BTreeSet<&str> {
+        let token = |acked: &&Acked| acked.what.token().is_some();
+        let (dropped, kept): (Vec<&Acked>, Vec<&Acked>) =
+            self.acked.iter().filter(token).partition(|acked| self.is_dropped(acked));
+        let kept: BTreeSet<&str> = kept.iter().filter_map(|acked| acked.what.token()).collect();
+        dropped.iter().filter_map(|acked| acked.what.token()).filter(|token| !kept.contains(token)).collect()
+    }
+
+    /// Each life's counter is the sum of its increments, no more and no less.
+    fn wrong_counters(&self, object: &str, intents: &[&Acked], view: &Shown) -> Option<String> {
+        if view.state == ObjectState::Tombstoned {
+            return None;
+        }
+        let ended: BTreeSet<Digest> = self.dropped.iter().filter_map(|dropped| dropped.life).collect();
+        let mut sums: BTreeMap<Option<Digest>, i64> = BTreeMap::new();
+        for intent in intents.iter().filter(|intent| intent.life.is_none_or(|life| !ended.contains(&life))) {
+            let by = if let What::Add(by) = intent.what { by } else { 0 };
+            *sums.entry(intent.life).or_default() += by;
+        }
+        let expected: BTreeSet<i64> = sums.into_values().collect();
+        let found: BTreeSet<i64> =
+            view.values.iter().filter_map(|value| value.get("count").and_then(Value::as_i64)).collect();
+        (expected != found).then(|| {
+            format!("LOST: the counters of object {object} are {found:?}, acknowledged were {expected:?}")
+        })
     }
 
     /// Tokens that are shown and that nobody was told were written.
@@ -162,6 +240,7 @@ enum Fate {
     Visible,
     Superseded,
     Contested,
+    Late,
     Lost,
 }
 
@@ -169,6 +248,9 @@ enum Fate {
 fn fate(intent: &Acked, all: &[&Acked], view: &Shown) -> Fate {
     let had_seen = |later: &&&Acked| intent.change.is_some_and(|change| later.seen.contains(&change));
     let deleted = all.iter().filter(|other| other.what == What::Delete).any(|other| had_seen(&other));
+    if view.late.contains(&intent.operation) {
+        return Fate::Late;
+    }
     if intent.what == What::Delete {
         let took_effect = matches!(view.state, ObjectState::Tombstoned | ObjectState::Conflicted);
         return if took_effect { Fate::Visible } else { Fate::Lost };
@@ -220,26 +302,8 @@ fn is_visible(what: &What, value: &Value) -> bool {
             .is_some_and(|items| items.iter().filter(|item| item.as_str() == Some(token)).count() == 1),
         // Judged as a sum.
         What::Add(_) => true,
-        What::Delete => false,
+        What::Delete | What::Renew(_) | What::Drop(_) => false,
     }
-}
-
-/// Each life's counter is the sum of its increments, no more and no less.
-fn wrong_counters(object: &str, intents: &[&Acked], view: &Shown) -> Option<String> {
-    if view.state == ObjectState::Tombstoned {
-        return None;
-    }
-    let mut sums: BTreeMap<Option<Digest>, i64> = BTreeMap::new();
-    for intent in intents {
-        let by = if let What::Add(by) = intent.what { by } else { 0 };
-        *sums.entry(intent.life).or_default() += by;
-    }
-    let expected: BTreeSet<i64> = sums.into_values().collect();
-    let found: BTreeSet<i64> =
-        view.values.iter().filter_map(|value| value.get("count").and_then(Value::as_i64)).collect();
-    (expected != found).then(|| {
-        format!("LOST: the counters of object {object} are {found:?}, acknowledged were {expected:?}")
-    })
 }
 
 #[cfg(test)]
@@ -270,8 +334,11 @@ mod tests {
         sides: &[u8],
     ) -> Result<Survival, Vec<String>> {
         let sides = sides.iter().map(|n| OperationId([*n; 16])).collect();
-        let shown = BTreeMap::from([("o".to_owned(), Shown { state, values: vec![value], sides })]);
-        Model { acked: intents }.survival(&shown)
+        let shown = BTreeMap::from([(
+            "o".to_owned(),
+            Shown { state, values: vec![value], sides, late: BTreeSet::new() },
+        )]);
+        Model { acked: intents, ..Model::default() }.survival(&shown)
     }
 
     #[test]

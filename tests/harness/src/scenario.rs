@@ -57,6 +57,24 @@ pub fn quarrel(seed: u64, is_loud: bool) -> Result<Stats, String> {
     })
 }
 
+/// Runs the script of a seed in which objects begin anew while others work on them, and late work is dropped.
+///
+/// # Errors
+/// The report of a failure.
+pub fn erase(seed: u64, is_loud: bool) -> Result<Stats, String> {
+    report(seed, is_loud, "what_is_erased_is_gone", |trace| {
+        let mut world = World::new(seed, trace);
+        world.erases = 12;
+        world.workload.is_narrow = seed.is_multiple_of(3);
+        general(&mut world, Length { steps: 80, devices: 4 })?;
+        world.settle()?;
+        world.judge()?;
+        world.reopened()?;
+        world.judge()?;
+        Ok(world.stats)
+    })
+}
+
 /// Runs something and turns a broken promise or a panic into a report that can be replayed.
 ///
 /// # Errors
@@ -87,8 +105,9 @@ fn general(world: &mut World, length: Length) -> Held {
     world.found()?;
     let devices = 2 + world.rng.below(length.devices - 1);
     let at_first = 1 + world.rng.below(devices - 1);
-    for _ in 0..at_first {
-        let role = role(world);
+    for number in 0..at_first {
+        // Two who may erase do so at once.
+        let role = if number == 0 && world.erases > 1 { Role::Admin } else { role(world) };
         world.join(0, role)?;
     }
     world.pass(10_000_000)?;
@@ -107,6 +126,10 @@ fn role(world: &mut World) -> Role {
 fn step(world: &mut World, devices: usize) -> Held {
     let count = world.devices.len();
     let device = world.rng.below(count);
+    if world.rng.percent(world.erases) {
+        let is_new = world.rng.percent(60);
+        return if is_new { world.renew_something(device) } else { world.drop_late(device) };
+    }
     match world.rng.below(100) {
         0..=46 => world.write_something(device),
         47..=54 => world.decide_something(device),

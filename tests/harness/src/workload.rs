@@ -3,7 +3,7 @@
 //! It reads an engine to aim (existing objects, places between tokens) and never writes. All objects are in the
 //! collection `sim`: text `body`, counter `count`, list `items`, and a few contested keys.
 
-use crate::model::{What, tokens};
+use crate::model::{Dropped, What, tokens};
 use crate::rng::Rng;
 use serde_json::{Value, json};
 use syncd_engine::conflict::Choice;
@@ -25,6 +25,8 @@ pub struct Planned {
     pub what: What,
     /// What is asked.
     pub request: WriteRequest,
+    /// What it was about to drop when it was asked first.
+    pub drops: Option<Dropped>,
 }
 
 /// Draws requests with unique tokens and idempotency keys.
@@ -168,11 +170,11 @@ impl Workload {
         self.planned(object, what, intent)
     }
 
-    fn planned(&mut self, object: &str, what: What, intent: Intent) -> Planned {
+    pub(crate) fn planned(&mut self, object: &str, what: What, intent: Intent) -> Planned {
         self.drawn += 1;
         let mut request = WriteRequest::new(actor(), intent);
         request.idempotency_key = Some(format!("call-{}", self.drawn));
-        Planned { object: object.to_owned(), what, request }
+        Planned { object: object.to_owned(), what, request, drops: None }
     }
 
     /// A token that nobody else writes.

@@ -70,6 +70,14 @@ pub struct Stats {
     pub denied: u64,
     /// Answers to cards that were tried.
     pub decided: u64,
+    /// Objects that somebody tried to let begin anew.
+    pub renewed: u64,
+    /// Answers to cards about late work that were tried.
+    pub answered: u64,
+    /// Intents that are shown as late work in the end.
+    pub late: u64,
+    /// Intents that were dropped by somebody who had seen them.
+    pub dropped: u64,
     /// Devices killed.
     pub crashes: u64,
     /// Stores rolled back.
@@ -107,6 +115,8 @@ pub struct World {
     pub recorded: Vec<(DeviceId, Segment)>,
     /// Counts.
     pub stats: Stats,
+    /// How many of a hundred steps let an object begin anew, or drop late work.
+    pub erases: u64,
     /// Whether devices that lost each other dial again by themselves.
     pub redials: bool,
     next_connection: u64,
@@ -131,6 +141,7 @@ impl World {
             trace,
             recorded: Vec::new(),
             stats: Stats::default(),
+            erases: 1,
             redials: true,
             next_connection: 0,
             net,

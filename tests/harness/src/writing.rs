@@ -3,7 +3,8 @@
 //! A caller whose call failed because of the disk does not know whether it happened. It asks again under the same
 //! idempotency keys before it does anything else, and only what it then hears counts.
 
-use crate::model::{Acked, What};
+use crate::erasing::{about_to_drop, late_operations};
+use crate::model::{Acked, Dropped, What};
 use crate::workload::Planned;
 use crate::world::{Failure, Held, World, grows};
 use std::collections::BTreeSet;
@@ -70,12 +71,14 @@ impl World {
     ///
     /// # Errors
     /// When a promise is broken.
-    pub fn write(&mut self, device: usize, batch: Vec<Planned>) -> Held {
+    pub fn write(&mut self, device: usize, mut batch: Vec<Planned>) -> Held {
         let now = self.devices[device].wall(self.queue.now());
         let Some(engine) = &mut self.devices[device].engine else { return Ok(()) };
         let mut before = Vec::new();
         for planned in &batch {
-            match shown_changes(engine, &planned.object) {
+            match shown_changes(engine, &planned.object)
+                .and_then(|shown| Ok((shown, about_to_drop(engine, planned)?)))
+            {
                 Ok(shown) => before.push(shown),
                 // A disk that failed cannot be read either; the caller would give up here.
                 Err(_) => return Ok(()),
@@ -89,13 +92,17 @@ impl World {
             Ok(done) => done,
             Err(error) => {
                 self.log(format!("device {device}: no answer: {error}"));
+                let drops = before.into_iter().map(|(_, drops)| Some(drops));
+                for (planned, drops) in batch.iter_mut().zip(drops) {
+                    planned.drops = planned.drops.take().or(drops);
+                }
                 self.devices[device].unanswered.push(batch);
                 return self.disk_failed(device);
             }
         };
         self.look_at(device)?;
         let (mut acks, mut of_batch): (Vec<Acked>, Vec<(String, Digest, bool)>) = (Vec::new(), Vec::new());
-        for ((planned, mut before), answer) in batch.into_iter().zip(before).zip(answers) {
+        for ((planned, (mut before, drops)), answer) in batch.into_iter().zip(before).zip(answers) {
             // What the batch did before is seen too.
             for (object, change, is_birth) in &of_batch {
                 if *object == planned.object {
@@ -103,7 +110,7 @@ impl World {
                     before.life = before.life.or(is_birth.then_some(*change));
                 }
             }
-            if let Some(acked) = self.answered(device, planned, before, answer)? {
+            for acked in self.answered(device, planned, (before, drops), answer)? {
                 if let Some(change) = acked.change {
                     of_batch.push((acked.object.clone(), change, matches!(acked.what, What::Put(_))));
                 }
@@ -111,7 +118,8 @@ impl World {
             }
         }
         // Later requests of a batch may undo what earlier ones did.
-        if let Some(last) = acks.last() {
+        let was_dropped = |acked: &Acked| acked.change.is_none() && acked.what != What::Delete;
+        if let Some(last) = acks.last().filter(|last| !was_dropped(last)) {
             self.read_own_write(device, last)?;
         }
         self.model.acked.extend(acks);
@@ -122,9 +130,9 @@ impl World {
         &mut self,
         device: usize,
         planned: Planned,
-        before: Before,
+        (before, drops): (Before, Dropped),
         answer: Result<Written, WriteError>,
-    ) -> Held<Option<Acked>> {
+    ) -> Held<Vec<Acked>> {
         let written = match answer {
             Ok(written) => written,
             Err(error @ (WriteError::Grant | WriteError::KeyReused(_) | WriteError::Store(_))) => {
@@ -133,11 +141,15 @@ impl World {
             Err(error) => {
                 self.stats.denied += 1;
                 self.log(format!("device {device}: denied: {error}"));
-                return Ok(None);
+                return Ok(Vec::new());
             }
         };
         self.stats.acked += 1;
         self.stats.repeated += u64::from(written.repeated);
+        if matches!(planned.what, What::Renew(_) | What::Drop(_)) {
+            self.log(format!("device {device}: ok {}, dropped {drops:?}", written.operation));
+            return self.note_dropped(device, &planned, &written, drops);
+        }
         let change = self.change_of(device, &planned, &written)?;
         self.log(format!("device {device}: ok {} {:?}", written.operation, change.map(|c| c.short())));
         let is_birth = matches!(planned.what, What::Put(_));
@@ -147,7 +159,7 @@ impl World {
         }
         let life = if is_birth { change } else { before.life };
         let (operation, object, what) = (written.operation, planned.object, planned.what);
-        Ok(Some(Acked { device, operation, object, what, change, seen, life }))
+        Ok(vec![Acked { device, operation, object, what, change, seen, life }])
     }
 
     /// The change that a write made. A repeated call's answer shows the heads of now, so it is looked up.
@@ -167,6 +179,8 @@ impl World {
         let item = history.iter().find(|item| item.operation == written.operation);
         match item {
             Some(item) => Ok(Some(item.change)),
+            // What was dropped meanwhile is in no history of an object, and was written all the same.
+            None if engine.operation(written.operation)?.is_some_and(|view| is_done(view.status)) => Ok(None),
             None => {
                 Err(Failure(format!("repeated {} is not in the history of its object", written.operation)))
             }
@@ -187,7 +201,7 @@ impl World {
             What::Remove(key) => view.value.get(key).is_none(),
             What::Cut(token) => !text.contains(token.as_str()),
             What::Delete => view.state == ObjectState::Tombstoned,
-            What::Add(_) => true,
+            What::Add(_) | What::Renew(_) | What::Drop(_) => true,
         };
         if is_there { Ok(()) } else { Err(Failure(format!("LOST at once: {acked:?}, shown: {view:?}"))) }
     }
@@ -216,17 +230,18 @@ impl World {
         self.look_at(0)
     }
 
-    /// The operations that are in a device's logs and admitted there.
+    /// The operations that are in a device's logs and admitted there, or shown as late work.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn admitted_on(&self, device: usize) -> Held<BTreeSet<OperationId>> {
-        let Some(engine) = &self.devices[device].engine else { return Ok(BTreeSet::new()) };
+    pub fn admitted_on(&mut self, device: usize) -> Held<BTreeSet<OperationId>> {
+        let Some(engine) = &mut self.devices[device].engine else { return Ok(BTreeSet::new()) };
+        let late = late_operations(engine)?;
         // One pass over all logs; asking for each operation would scan the ledger each time.
         let views = engine.operations(None, usize::MAX)?;
         let applied =
             |view: &OperationView| view.tasks.iter().all(|t| t.task != "apply" || is_done(t.status));
-        Ok(views.into_iter().filter(applied).map(|view| view.operation).collect())
+        Ok(views.into_iter().filter(applied).map(|view| view.operation).chain(late).collect())
     }
 }
 

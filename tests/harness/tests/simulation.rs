@@ -62,6 +62,21 @@ fn a_quarrel_loses_nothing() {
 }
 
 #[test]
+fn what_is_erased_is_gone() {
+    let (renewed, late, dropped) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    seeds(SEEDS / 2, |seed, is_loud| {
+        let stats = scenario::erase(seed, is_loud)?;
+        renewed.set(renewed.get() + stats.renewed);
+        late.set(late.get() + stats.late);
+        dropped.set(dropped.get() + stats.dropped);
+        Ok(())
+    });
+    println!("{} rebirths, {} intents late, {} dropped", renewed.get(), late.get(), dropped.get());
+    let is_one = setting("SYNCD_SEED").is_some();
+    assert!(is_one || late.get() > 0 && dropped.get() > 0, "nothing was erased");
+}
+
+#[test]
 fn clones_are_noticed() {
     seeds(SEEDS / 5, scenario::clones);
 }
