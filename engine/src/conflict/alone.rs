@@ -5,18 +5,44 @@ use crate::guard;
 use automerge::{Change, ScalarValue};
 use serde_json::{Map, Value, json};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use syncd_schema::limits;
 
 /// Operations of one change that are shown.
 const SHOWN: usize = 256;
 
+/// What may be read and shown on one card: the largest changes there are would take seconds and fill memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    ops: u64,
+    bytes: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { ops: 2 * limits::CHANGE_OPS, bytes: limits::CHANGE_BYTES }
+    }
+}
+
+impl Room {
+    /// Takes what a change needs; false when that is more than is left.
+    const fn take(&mut self, ops: u64, bytes: usize) -> bool {
+        let fits = ops <= self.ops && bytes <= self.bytes;
+        if fits {
+            (self.ops, self.bytes) = (self.ops - ops, self.bytes - bytes);
+        }
+        fits
+    }
+}
+
 /// The content of a change, as far as it can be read without its document: keys with their new values, what was typed
 /// or added to lists and texts, keys that were removed. `more` counts what is not shown.
 #[must_use]
-pub fn said_alone(bytes: &[u8]) -> Value {
+pub fn said_alone(bytes: &[u8], room: &mut Room) -> Value {
     let unreadable = || json!({ "unreadable": "the change is not one that can be decoded" });
     // It may never have been let in anywhere, so it is not Automerge that sees it first.
-    if guard::scan(bytes).is_err() {
-        return unreadable();
+    let Ok(scanned) = guard::scan(bytes) else { return unreadable() };
+    if !room.take(scanned.ops, bytes.len()) {
+        return json!({ "more": scanned.ops });
     }
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         Change::from_bytes(bytes.to_vec()).ok().map(|change| operations(&change, 0))

@@ -43,7 +43,7 @@ mod slots;
 mod texts;
 mod window;
 
-pub use alone::said_alone;
+pub use alone::{Room, said_alone};
 pub use answers::proposal;
 pub(crate) use decide::write;
 pub use decide::{Answer, answered_cards, decide, generation, settlement_of};

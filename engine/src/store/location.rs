@@ -6,6 +6,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The word in the name of a file that is written in a store's place.
+pub(super) const UNFINISHED: &str = "rewritten";
+/// How often a file may be replaced while somebody tries to open it.
+const REPLACED: usize = 8;
+
 /// Makes the database, again after a failed write: redb refuses to go on with a file that failed once.
 pub(super) type Opener = Arc<dyn Fn() -> Result<Database, redb::DatabaseError> + Send + Sync>;
 
@@ -32,8 +37,9 @@ impl Location {
         match self.clone() {
             Self::File(path) => Arc::new(move || {
                 make_file(&path)?;
-                let file = private_file(&path).map_err(stored)?;
-                builder().create_with_backend(redb::backends::FileBackend::new(file)?)
+                let backend = lock(&path)?;
+                forget_unfinished(&path).map_err(stored)?;
+                builder().create_with_backend(backend)
             }),
             Self::Backend(make) => Arc::new(move || {
                 let backend = make();
@@ -62,6 +68,50 @@ fn make_file(path: &Path) -> Result<(), redb::DatabaseError> {
     beside.links_to(path).map_err(stored)
 }
 
+/// Opens the file that has this name and keeps others out of it. Whoever had it open may put another in its place while
+/// this one waits for the lock: then that one is meant.
+fn lock(path: &Path) -> Result<redb::backends::FileBackend, redb::DatabaseError> {
+    for _ in 0..REPLACED {
+        let file = private_file(path).map_err(stored)?;
+        let opened = file.metadata().map_err(stored)?;
+        let backend = redb::backends::FileBackend::new(file)?;
+        if is_same(&opened, &std::fs::metadata(path).map_err(stored)?) {
+            return Ok(backend);
+        }
+    }
+    Err(redb::DatabaseError::DatabaseAlreadyOpen)
+}
+
+#[cfg(unix)]
+fn is_same(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Elsewhere a file that is open cannot be replaced.
+#[cfg(not(unix))]
+const fn is_same(_: &std::fs::Metadata, _: &std::fs::Metadata) -> bool {
+    true
+}
+
+/// Removes what a kill left while the file was written anew: it may hold what is erased later. Only who has the file locked
+/// may be writing it anew, so that it is nobody's.
+fn forget_unfinished(path: &Path) -> Result<(), std::io::Error> {
+    let (Some(folder), Some(stem)) = (path.parent(), path.file_stem()) else { return Ok(()) };
+    let start = format!("{}.{UNFINISHED}-", stem.to_string_lossy());
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(&start));
+        let is_left = process.is_some_and(|process| process.bytes().all(|byte| byte.is_ascii_digit()));
+        if is_left && entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// How a database is made or opened.
 pub(super) fn builder() -> redb::Builder {
     let mut builder = Database::builder();
@@ -69,10 +119,21 @@ pub(super) fn builder() -> redb::Builder {
     builder
 }
 
-/// A file beside a store's, until it is one.
+/// A file beside a store's, until it is one. Unless it becomes one it is removed.
 pub(super) struct StoreFile {
     path: PathBuf,
     file: std::fs::File,
+    has_place: bool,
+}
+
+impl Drop for StoreFile {
+    fn drop(&mut self) {
+        if !self.has_place
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(%error, path = %self.path.display(), "an unfinished file is left beside the store");
+        }
+    }
 }
 
 impl StoreFile {
@@ -84,7 +145,7 @@ impl StoreFile {
             _ => {}
         }
         let file = private_file(&path)?;
-        Ok(Self { path, file })
+        Ok(Self { path, file, has_place: false })
     }
 
     pub(super) fn backend(&self) -> Result<redb::backends::FileBackend, redb::DatabaseError> {
@@ -98,19 +159,20 @@ impl StoreFile {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        std::fs::remove_file(&self.path)?;
+        drop(self);
         sync_folder(path)
     }
 
-    /// Gives it the name of another file, which loses it.
-    pub(super) fn takes_place_of(self, path: &Path) -> Result<(), std::io::Error> {
+    /// Gives it the name of another file, which loses it; for good when the folder was synced.
+    pub(super) fn takes_place_of(mut self, path: &Path) -> Result<(), std::io::Error> {
         self.file.sync_all()?;
         std::fs::rename(&self.path, path)?;
-        sync_folder(path)
+        self.has_place = true;
+        Ok(())
     }
 }
 
-fn sync_folder(path: &Path) -> Result<(), std::io::Error> {
+pub(super) fn sync_folder(path: &Path) -> Result<(), std::io::Error> {
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) => std::fs::File::open(folder)?.sync_all(),
         None => Ok(()),

@@ -4,7 +4,7 @@
 //! was erased is gone from the file when its rows have been copied into another, which takes its place by a rename. The
 //! old one is overwritten after that: how much of it the file system or the disk keeps elsewhere is beyond a program.
 
-use super::location::{Location, StoreFile, builder, stored};
+use super::location::{Location, StoreFile, UNFINISHED, builder, stored, sync_folder};
 use super::tables::Table;
 use super::{Store, StoreError, unbroken};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable};
@@ -22,7 +22,7 @@ impl Store {
         let Location::File(path) = self.location.clone() else { return Ok(()) };
         let error = |source: redb::Error| StoreError::Commit { source: Box::new(source) };
         let old = self.database()?;
-        let file = StoreFile::beside(&path, "rewritten").map_err(|e| error(stored(e).into()))?;
+        let file = StoreFile::beside(&path, UNFINISHED).map_err(|e| error(stored(e).into()))?;
         let new = unbroken(|| copy(&old, &file)).and_then(|copied| copied).map_err(error)?;
         let replaced = std::fs::File::options().read(true).write(true).open(&path);
         let replaced = replaced.map_err(|e| error(stored(e).into()))?;
@@ -32,6 +32,8 @@ impl Store {
         if let Err(broken) = unbroken(|| drop(old)) {
             tracing::warn!(%broken, place = self.place, "the replaced database file was not closed in order");
         }
+        // Not before: a crash could give the name back to the file that is overwritten.
+        sync_folder(&path).map_err(|e| error(stored(e).into()))?;
         overwrite(replaced, &path);
         Ok(())
     }

@@ -24,12 +24,13 @@ const SHOWN: usize = 64;
 impl Engine {
     /// What somebody did to a life that had ended.
     pub(super) fn late_offers(&self, key: &ObjectKey) -> Result<Vec<Offer>, StoreError> {
-        let mut offers = Vec::new();
+        let (mut offers, mut room) = (Vec::new(), conflict::Room::default());
         for (no, seq) in self.late_shown(key) {
             let Some(record) = self.record_at(no, seq)? else { continue };
             let (device, change) = (self.log_id(no).map(|log| log.device), record.entry.payload_digest);
             let is_change = record.entry.kind.is_change();
-            let said = record.payload.filter(|_| is_change).map(|payload| conflict::said_alone(&payload));
+            let said =
+                record.payload.filter(|_| is_change).map(|payload| conflict::said_alone(&payload, &mut room));
             let alternative = Alternative {
                 change,
                 changes: vec![change],

@@ -363,6 +363,7 @@ impl Engine {
             ledger::record(RecordKind::Repair, Outcome::Noted, OperationType::Repair, &entry.actor, device);
         (record.covers, record.subject) = (Some(coverage(arrival)), entry.subject.clone());
         record.set_note("dropped: its object has begun anew");
+        note_key(stage, entry);
         done.records.push((at, record));
         done.states.insert(at, (arrival.log, EntryState::Admitted, None));
         done.admitted.insert(entry.operation);
@@ -419,6 +420,7 @@ impl Engine {
             in_burst: false,
         };
         stage.pending.insert(at, Some(row));
+        note_key(stage, entry);
         let record = ledger::withheld(entry, coverage(arrival), arrival.log.device, false, None, reason);
         done.records.push((at, record));
     }
@@ -549,6 +551,13 @@ fn reborn_row(reborn: &Reborn<'_>) -> RebornRow {
         at: reborn.entry.time,
         because: reborn.entry.note.clone(),
         new: reborn.rebirth.new,
+    }
+}
+
+/// The caller's key is used whether or not the rebirth was known first.
+fn note_key(stage: &mut Stage, entry: &Entry) {
+    if entry.idempotency_key.is_some() {
+        stage.keyed.push(entry.clone());
     }
 }
 
