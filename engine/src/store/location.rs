@@ -37,9 +37,7 @@ impl Location {
         match self.clone() {
             Self::File(path) => Arc::new(move || {
                 make_file(&path)?;
-                let backend = lock(&path)?;
-                forget_unfinished(&path).map_err(stored)?;
-                builder().create_with_backend(backend)
+                open_locked(&path)
             }),
             Self::Backend(make) => Arc::new(move || {
                 let backend = make();
@@ -68,15 +66,17 @@ fn make_file(path: &Path) -> Result<(), redb::DatabaseError> {
     beside.links_to(path).map_err(stored)
 }
 
-/// Opens the file that has this name and keeps others out of it. Whoever had it open may put another in its place while
-/// this one waits for the lock: then that one is meant.
-fn lock(path: &Path) -> Result<redb::backends::FileBackend, redb::DatabaseError> {
+/// Opens the file that has this name, which locks it. Whoever had it open may have put another in its place since it was
+/// looked up: then that one is meant, and what was found in this one means nothing.
+fn open_locked(path: &Path) -> Result<Database, redb::DatabaseError> {
     for _ in 0..REPLACED {
         let file = private_file(path).map_err(stored)?;
-        let opened = file.metadata().map_err(stored)?;
-        let backend = redb::backends::FileBackend::new(file)?;
-        if is_same(&opened, &std::fs::metadata(path).map_err(stored)?) {
-            return Ok(backend);
+        let found = file.metadata().map_err(stored)?;
+        let database = builder().create_with_backend(redb::backends::FileBackend::new(file)?);
+        if is_same(&found, &std::fs::metadata(path).map_err(stored)?) {
+            let database = database?;
+            forget_unfinished(path).map_err(stored)?;
+            return Ok(database);
         }
     }
     Err(redb::DatabaseError::DatabaseAlreadyOpen)

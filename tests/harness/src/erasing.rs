@@ -92,14 +92,17 @@ impl World {
         device: usize,
         planned: &Planned,
         written: &Written,
-        fresh: Dropped,
+        (seen, fresh): (BTreeSet<Digest>, Dropped),
     ) -> Held<Vec<Acked>> {
         let before = if written.repeated { planned.drops.clone().unwrap_or(fresh) } else { fresh };
         let Some(engine) = &self.devices[device].engine else { return Ok(Vec::new()) };
         let history = engine.history(&planned.object.parse()?)?;
         let own = engine.device();
-        let own = history.iter().filter(|item| item.device == own);
-        let wrote = own.take_while(|item| item.operation <= written.operation);
+        let own: Vec<&HistoryItem> = history.iter().filter(|item| item.device == own).collect();
+        // What came of a repeated call is what stands before it; else its answer says what it wrote.
+        let last = own.iter().position(|item| item.operation == written.operation);
+        let wrote = own.iter().take(last.unwrap_or(own.len())).copied();
+        let is_new = |item: &&HistoryItem| written.repeated || written.heads.contains(&item.change);
         let acked = |item: &HistoryItem, what: What, life: Option<Digest>| Acked {
             device,
             operation: item.operation,
@@ -114,19 +117,16 @@ impl World {
         match &planned.what {
             What::Renew(Some(value)) => {
                 // Unless it began anew again since: then there is nothing to be held to.
-                if let Some(birth) = wrote.filter(|item| item.kind == "create").last() {
+                if let Some(birth) = wrote.filter(|item| item.kind == "create" && is_new(item)).last() {
                     let whats = said_by(value);
                     said.extend(whats.into_iter().map(|what| acked(birth, what, Some(birth.change))));
                 }
             }
             What::Drop(Some((key, token))) => {
                 let is_edit = |item: &&HistoryItem| item.kind == EntryKind::EDIT.word();
-                if let Some(edit) = wrote.filter(is_edit).last() {
+                if let Some(edit) = wrote.filter(|item| is_edit(item) && is_new(item)).last() {
                     let life = shown_life(engine, &planned.object)?;
-                    let seen = engine.history(&planned.object.parse()?)?;
-                    let seen = seen.iter().filter(|item| item.operation < edit.operation);
-                    let seen = seen.filter(|item| item.status == EntryState::Admitted);
-                    let seen = seen.map(|item| item.change).collect();
+                    let seen = seen.into_iter().filter(|change| *change != edit.change).collect();
                     said.push(Acked { seen, ..acked(edit, What::Set(key, token.clone()), life) });
                 }
             }

@@ -148,7 +148,7 @@ impl World {
         self.stats.repeated += u64::from(written.repeated);
         if matches!(planned.what, What::Renew(_) | What::Drop(_)) {
             self.log(format!("device {device}: ok {}, dropped {drops:?}", written.operation));
-            return self.note_dropped(device, &planned, &written, drops);
+            return self.note_dropped(device, &planned, &written, (before.seen, drops));
         }
         let change = self.change_of(device, &planned, &written)?;
         self.log(format!("device {device}: ok {} {:?}", written.operation, change.map(|c| c.short())));
