@@ -14,7 +14,7 @@ use crate::conflict::{self, Alternative, Choice};
 use crate::document::Edit;
 use crate::store::StoreError;
 use crate::store::tables::LogNo;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use syncd_schema::entry::{Rebirth, Subject, Upto};
 use syncd_schema::{LogId, LogSeq, ObjectId};
 
@@ -76,11 +76,10 @@ impl Engine {
 
     /// Late work as it is shown with its object.
     pub(super) fn late_competing(&mut self, object: &ObjectId) -> Result<Vec<Competing>, StoreError> {
-        let about = self.rebirths.iter().filter(|(key, _)| key.0 == *object);
-        let cards: Vec<_> = about
-            .filter(|(key, _)| !self.late_work(key).is_empty())
-            .map(|(key, row)| self.late_card(key, row))
-            .collect();
+        let late = self.pending.of_object(object).filter(|(_, row)| row.late);
+        let lives: BTreeSet<&ObjectKey> = late.filter_map(|(_, row)| row.object.as_ref()).collect();
+        let begun = lives.into_iter().filter_map(|key| self.rebirths.get(key).map(|row| (key, row)));
+        let cards: Vec<_> = begun.map(|(key, row)| self.late_card(key, row)).collect();
         let mut competing = Vec::new();
         for card in cards {
             let Some(row) = self.card_row(None, &card)? else { continue };

@@ -71,6 +71,9 @@ impl Engine {
 
     /// Whether a payload is not to be kept, before its entry has a place here.
     pub(super) fn drops_payload(&self, log: LogId, seq: LogSeq, entry: &Entry) -> bool {
+        if self.rebirths.is_empty() {
+            return false;
+        }
         let subject = entry.subject.as_ref().filter(|_| entry.kind.is_change());
         subject
             .and_then(|subject| self.rebirths.get(&subject_key(subject)))

@@ -117,14 +117,14 @@ impl World {
         match &planned.what {
             What::Renew(Some(value)) => {
                 // Unless it began anew again since: then there is nothing to be held to.
-                if let Some(birth) = wrote.filter(|item| item.kind == "create" && is_new(item)).last() {
+                if let Some(birth) = wrote.rev().find(|item| item.kind == "create" && is_new(item)) {
                     let whats = said_by(value);
                     said.extend(whats.into_iter().map(|what| acked(birth, what, Some(birth.change))));
                 }
             }
             What::Drop(Some((key, token))) => {
                 let is_edit = |item: &&HistoryItem| item.kind == EntryKind::EDIT.word();
-                if let Some(edit) = wrote.filter(|item| is_edit(item) && is_new(item)).last() {
+                if let Some(edit) = wrote.rev().find(|item| is_edit(item) && is_new(item)) {
                     let life = shown_life(engine, &planned.object)?;
                     let seen = seen.into_iter().filter(|change| *change != edit.change).collect();
                     said.push(Acked { seen, ..acked(edit, What::Set(key, token.clone()), life) });

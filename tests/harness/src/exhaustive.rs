@@ -2,7 +2,7 @@
 //! hit by luck is hit here for sure.
 //!
 //! The scripts are short, so that every operation can be tried; they touch each kind of commit once: births, edits,
-//! batches, texts, counters, deletions, received segments, governance.
+//! batches, texts, counters, deletions, received segments, governance, rebirths, late work and what is done about it.
 
 use crate::device::Device;
 use crate::disk::Fault;
@@ -15,7 +15,7 @@ use syncd_engine::{Engine, OpenError, WriteRequest};
 use syncd_schema::Role;
 
 /// The steps of the fixed script.
-const STEPS: usize = 8;
+const STEPS: usize = 11;
 /// Time for everybody to hear of a step, a restart included.
 const PAUSE: u64 = 15_000_000;
 
@@ -64,6 +64,16 @@ fn step(world: &mut World, number: usize) -> Held {
         4 => return world.join(0, Role::Member).map(drop),
         5 => (1, (0..3).map(|_| workload.change(1, "a", &value, &mut rng)).collect()),
         6 => (0, vec![workload.put("c", &token)]),
+        8 => {
+            // Nobody has heard of the other.
+            let late = workload.set("b", "k0", &token);
+            let value = json!({"born": "<b.2>", "body": "", "count": 0, "items": []});
+            let renewed = workload.renew("b", Some(value));
+            world.write(1, vec![late])?;
+            return world.write(0, vec![renewed]);
+        }
+        9 => return world.drop_late(0),
+        10 => (0, vec![workload.renew("c", None)]),
         _ => (1, vec![workload.set("b", "k2", &token)]),
     };
     world.write(writer, batch)

@@ -7,7 +7,7 @@ use crate::model::{Dropped, What, tokens};
 use crate::rng::Rng;
 use serde_json::{Value, json};
 use syncd_engine::conflict::Choice;
-use syncd_engine::workspace::{CardView, Resolve};
+use syncd_engine::workspace::{CardView, Remains, Resolve};
 use syncd_engine::{Edit, Engine, Intent, WriteRequest};
 use syncd_schema::{EntryKind, ObjectState};
 
@@ -140,6 +140,13 @@ impl Workload {
     /// A value for a key.
     pub fn set(&mut self, object: &str, key: &'static str, token: &str) -> Planned {
         self.edit(object, What::Set(key, token.to_owned()), Edit::MergePatch(json!({ (key): token })))
+    }
+
+    /// An object begins anew as a value, or as nothing.
+    pub fn renew(&mut self, object: &str, value: Option<Value>) -> Planned {
+        let remains = value.clone().map_or(Remains::Nothing, Remains::Value);
+        let intent = Intent::Rebirth { object: object.parse().expect("an id"), remains };
+        self.planned(object, What::Renew(value), intent)
     }
 
     fn append(&mut self, object: &str, token: &str) -> Planned {
