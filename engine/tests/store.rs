@@ -30,7 +30,7 @@ use syncd_schema::{Digest, EntryKind, OperationId, Role, UnixMicros};
 type Rows = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 /// Rows whose loss or change nothing in the store contradicts: table, start of the key in hex, what is done, why.
-const UNDETECTED: [(&str, &str, Damage, &str); 10] = [
+const UNDETECTED: [(&str, &str, Damage, &str); 11] = [
     (
         "findings",
         "",
@@ -50,6 +50,7 @@ const UNDETECTED: [(&str, &str, Damage, &str); 10] = [
         "genesis: the owner's log begins with it, and is what is read then",
     ),
     ("keys", "6a7564676564", Damage::Delete, "judged/…: the collection is judged anew"),
+    ("keys", "756e736574746c6564", Damage::Delete, "unsettled/…: what a peer said last is believed"),
     ("plain", "666f726d6174", Damage::Delete, "format: written anew at opening, all else stands"),
 ];
 
