@@ -30,7 +30,7 @@ use syncd_schema::{Digest, EntryKind, OperationId, Role, UnixMicros};
 type Rows = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 /// Rows whose loss or change nothing in the store contradicts: table, start of the key in hex, what is done, why.
-const UNDETECTED: [(&str, &str, Damage, &str); 11] = [
+const UNDETECTED: [(&str, &str, Damage, &str); 9] = [
     (
         "findings",
         "",
@@ -39,7 +39,6 @@ const UNDETECTED: [(&str, &str, Damage, &str); 11] = [
     ),
     ("idempotency", "", Damage::Delete, "which calls came with a key is told by the caller alone"),
     ("peers", "", Damage::Delete, "what peers said is heard again in the next session"),
-    ("peers", "", Damage::Older, "the same"),
     ("tickets", "", Damage::Delete, "an invitation that was never used left no other trace"),
     ("tickets", "", Damage::Older, "as if it had not been used; enrolment leaves an entry all the same"),
     ("keys", "61646472657373", Damage::Delete, "address/…: where members were reached, learnt again"),
@@ -50,7 +49,6 @@ const UNDETECTED: [(&str, &str, Damage, &str); 11] = [
         "genesis: the owner's log begins with it, and is what is read then",
     ),
     ("keys", "6a7564676564", Damage::Delete, "judged/…: the collection is judged anew"),
-    ("keys", "756e736574746c6564", Damage::Delete, "unsettled/…: what a peer said last is believed"),
     ("plain", "666f726d6174", Damage::Delete, "format: written anew at opening, all else stands"),
 ];
 

@@ -9,7 +9,7 @@ use crate::world::{Event, Failure, Held, World};
 use std::collections::{BTreeMap, BTreeSet};
 use syncd_engine::Engine;
 use syncd_schema::operation::EntryState;
-use syncd_schema::{DeviceId, ObjectState};
+use syncd_schema::{DeviceId, ObjectState, OperationStatus};
 
 impl World {
     /// Heals everything and lets all devices talk until nobody has anything to say.
@@ -82,6 +82,11 @@ impl World {
         let known = author.operations(None, usize::MAX)?;
         for own in known.iter().filter(|view| view.device == author.device()) {
             let there = peer.operation(own.operation)?.map(|view| view.status);
+            // For what something waits there is told to nobody else.
+            let there = there.map(|status| match status {
+                OperationStatus::AwaitingDecision => OperationStatus::Blocked,
+                status => status,
+            });
             let Some(there) = there else { continue };
             let told = own.tasks.iter().find(|task| task.device == Some(peer.device()));
             let never_leaves = told.is_none();
