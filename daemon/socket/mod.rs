@@ -10,7 +10,7 @@ mod server;
 pub use client::{Client, ClientError};
 pub use server::Server;
 
-use crate::api::ApiError;
+use crate::api::{ApiError, Call};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
@@ -67,6 +67,37 @@ async fn read_line(
     }
 }
 
+/// Reads a request, a line without its end.
+///
+/// # Errors
+/// When it is none of this version, or of more values than any request has.
+pub fn call(line: &[u8]) -> Result<Call, ApiError> {
+    if values(line) > limits::REQUEST_VALUES {
+        let message = format!("a request of more than {} JSON values", limits::REQUEST_VALUES);
+        return Err(ApiError::failed("too_large", message, "split the request"));
+    }
+    serde_json::from_slice(line).map_err(|error| {
+        // The position and what was expected, never the text: a log may keep it.
+        let message = format!("not a request of this version (column {})", error.column());
+        ApiError::usage(message, "use a command of the same version as the daemon, or restart the daemon")
+    })
+}
+
+/// How many values JSON has at most, without reading them: in memory a small object takes 90 times its text.
+fn values(json: &[u8]) -> usize {
+    let (mut values, mut quoted, mut escaped) = (1, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' | b',' if !quoted => values += 1,
+            _ => {}
+        }
+    }
+    values
+}
+
 /// A line as bytes, its end included.
 fn encode(line: &impl Serialize) -> Vec<u8> {
     // Values that came from JSON always go back to it.
@@ -88,5 +119,17 @@ mod tests {
         let mut input: &[u8] = b"x";
         assert!(matches!(read_line(&mut input, 3).await, Err(ReadLineError::Cut)));
         assert!(read_line(&mut input, 3).await.unwrap().is_none());
+    }
+
+    #[test]
+    fn values_are_counted_before_they_are_read() {
+        assert_eq!(values(br#"{"a": [1, "[,{\",", {}]}"#), 6);
+        let objects = "{},".repeat(limits::REQUEST_VALUES / 2);
+        let line =
+            format!(r#"{{"actor":"user:ada","request":{{"schema_set":{{"manifest":[{objects}0]}}}}}}"#);
+        assert_eq!(call(line.as_bytes()).unwrap_err().code, "too_large");
+        let text = ",".repeat(limits::REQUEST_VALUES);
+        let line = format!(r#"{{"actor":"user:ada","request":{{"policy_set":{{"text":"{text}"}}}}}}"#);
+        assert!(call(line.as_bytes()).is_ok());
     }
 }

@@ -150,12 +150,7 @@ async fn next_call(reader: &mut BufReader<OwnedReadHalf>) -> Option<Result<Call,
         }
         Ok(Err(_)) | Err(_) => return None,
     };
-    let malformed = |error: serde_json::Error| {
-        // The position and what was expected, never the text: a log may keep it.
-        let message = format!("not a request of this version (column {})", error.column());
-        ApiError::usage(message, "use a command of the same version as the daemon, or restart the daemon")
-    };
-    Some(serde_json::from_slice(&line).map_err(malformed))
+    Some(super::call(&line))
 }
 
 async fn answer(workspace: &Arc<Workspace>, call: Call, writer: &mut OwnedWriteHalf) -> Line {

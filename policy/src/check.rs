@@ -195,8 +195,8 @@ pub fn contents(text: &str) -> Result<Report, PolicyError> {
 }
 
 fn read(text: &str) -> Result<(Schema, Vec<Named>, Vec<Finding>), PolicyError> {
-    let schema = schema()?;
     let parsed = parse(text)?;
+    let schema = schema()?;
     let warnings = validate(text, &parsed, &schema)?;
     Ok((schema, parsed, warnings))
 }

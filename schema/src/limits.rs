@@ -69,6 +69,9 @@ pub const SEGMENTS_IN_FLIGHT: usize = 4;
 pub const WRITER_QUEUE: usize = 4_096;
 /// One request on the Unix socket.
 pub const REQUEST_BYTES: usize = 96 << 20;
+/// JSON values of one request: each takes up to 700 bytes of memory, whatever its text, and an edit of as many operations
+/// as a change may have names four for each.
+pub const REQUEST_VALUES: usize = 1 << 19;
 /// Governance entries of one workspace: every device holds all of them in memory.
 pub const GOVERNANCE_ENTRIES: usize = 65_536;
 /// Field rules of one manifest: each place of a value that is written or shown is compared with all of them.

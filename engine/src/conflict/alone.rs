@@ -4,7 +4,6 @@ use super::operation::{Action, Key, operations};
 use crate::guard;
 use automerge::{Change, ScalarValue};
 use serde_json::{Map, Value, json};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use syncd_schema::limits;
 
 /// Operations of one change that are shown.
@@ -44,9 +43,8 @@ pub fn said_alone(bytes: &[u8], room: &mut Room) -> Value {
     if !room.take(scanned.ops, bytes.len()) {
         return json!({ "more": scanned.ops });
     }
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
-        Change::from_bytes(bytes.to_vec()).ok().map(|change| operations(&change, 0))
-    }));
+    let decode = || Change::from_bytes(bytes.to_vec()).ok().map(|change| operations(&change, 0));
+    let decoded = guard::catch(decode);
     let Ok(Some(operations)) = decoded else { return unreadable() };
     let (mut set, mut removed) = (Map::new(), Vec::new());
     let (mut added, mut more): (Vec<Value>, u64) = (Vec::new(), 0);

@@ -31,6 +31,7 @@ mod scan;
 mod trial;
 
 pub use door::{Door, Form};
+pub(crate) use quiet::catch;
 pub use refused::{Place, Reason, Refused};
 pub(crate) use scan::message;
 pub use scan::{Scanned, scan};

@@ -340,7 +340,8 @@ fn unpack(body: &[u8]) -> Result<Vec<LogRecord>, RunError> {
     let count = run.bounded(limits::SEGMENT_ENTRIES)?;
     let mut heads = Reader::new(run.prefixed(body.len())?);
     let mut context = Context::default();
-    let mut records = Vec::with_capacity(count);
+    // Grows with what is there: the count is a claim.
+    let mut records = Vec::new();
     for index in 0..count {
         let record = unpack_one(&mut heads, &mut run, &mut context)?;
         record.entry.check().map_err(|source| RunError::Entry { index, source })?;

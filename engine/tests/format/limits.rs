@@ -50,6 +50,7 @@ fn the_document_names_every_limit_and_its_value() {
         SEGMENTS_IN_FLIGHT,
         WRITER_QUEUE,
         REQUEST_BYTES,
+        REQUEST_VALUES,
         GOVERNANCE_ENTRIES,
         MANIFEST_FIELDS,
         MANIFEST_KEYS,
