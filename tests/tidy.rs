@@ -33,13 +33,25 @@ const CHECKS: [fn(&File) -> Vec<String>; 11] = [
 ];
 
 /// Crates of ours that a crate may depend on. `DESIGN`: arrows never turn back.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("schema", &[]),
     ("policy", &["syncd-schema"]),
     ("evidence", &["syncd-schema"]),
     ("transport", &["syncd-schema"]),
     ("engine", &["syncd-schema", "syncd-policy", "syncd-evidence"]),
     ("tests/harness", &["syncd-schema", "syncd-policy", "syncd-evidence", "syncd-engine"]),
+    (
+        "tests/fuzz",
+        &[
+            "syncd-schema",
+            "syncd-policy",
+            "syncd-evidence",
+            "syncd-engine",
+            "syncd-transport",
+            "syncd-harness",
+        ],
+    ),
+    ("tests/fuzz/libfuzzer", &["syncd-fuzz"]),
     (
         "",
         &[
@@ -133,8 +145,9 @@ fn arrows(file: &File) -> Vec<String> {
 }
 
 fn lints_are_inherited(file: &File) -> Vec<String> {
-    // The harness is part of tests and may panic as they do.
-    let Some(this) = crate_of(file).filter(|this| *this != "tests/harness") else { return Vec::new() };
+    // The harness is part of tests and may panic as they do; libFuzzer's programs are no part of the workspace.
+    let own = ["tests/harness", "tests/fuzz/libfuzzer"];
+    let Some(this) = crate_of(file).filter(|this| !own.contains(this)) else { return Vec::new() };
     let inherits =
         |line: &Line<'_>| line.section == "lints" && line.name == "workspace" && line.rest.trim() == "true";
     if manifest_lines(&file.text).iter().any(inherits) {
