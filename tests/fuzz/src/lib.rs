@@ -98,12 +98,3 @@ pub const TARGETS: &[Target] = &[
     target("request", local::request, JSON, 16 << 10),
     target("names", local::names, JSON, 4 << 10),
 ];
-
-/// Runs the target of a name.
-///
-/// # Panics
-/// When there is none, or it finds something wrong.
-pub fn run(name: &str, data: &[u8]) {
-    let target = TARGETS.iter().find(|target| target.name == name).expect("a target of that name");
-    (target.run)(data);
-}

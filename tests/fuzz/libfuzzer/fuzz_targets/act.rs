@@ -1,4 +1,4 @@
 //! libFuzzer on the target `act`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("act", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::governance::act(data));

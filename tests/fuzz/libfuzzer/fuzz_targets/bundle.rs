@@ -1,4 +1,4 @@
 //! libFuzzer on the target `bundle`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("bundle", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::governance::bundle(data));

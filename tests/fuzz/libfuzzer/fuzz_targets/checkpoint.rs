@@ -1,4 +1,4 @@
 //! libFuzzer on the target `checkpoint`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("checkpoint", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::logs::checkpoint(data));

@@ -1,4 +1,4 @@
 //! libFuzzer on the target `condition`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("condition", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::governance::condition(data));

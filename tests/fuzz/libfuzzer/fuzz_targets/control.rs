@@ -1,4 +1,4 @@
 //! libFuzzer on the target `control`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("control", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::wire::control(data));

@@ -1,4 +1,4 @@
 //! libFuzzer on the target `edit`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("edit", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::documents::edit(data));

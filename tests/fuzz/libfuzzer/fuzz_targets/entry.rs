@@ -1,4 +1,4 @@
 //! libFuzzer on the target `entry`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("entry", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::logs::entry(data));

@@ -1,4 +1,4 @@
 //! libFuzzer on the target `evidence`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("evidence", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::logs::evidence(data));

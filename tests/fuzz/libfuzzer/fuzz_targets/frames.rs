@@ -1,4 +1,4 @@
 //! libFuzzer on the target `frames`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("frames", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::wire::frames(data));

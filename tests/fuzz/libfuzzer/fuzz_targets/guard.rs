@@ -1,4 +1,4 @@
 //! libFuzzer on the target `guard`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("guard", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::documents::guard(data));

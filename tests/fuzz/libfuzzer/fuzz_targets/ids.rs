@@ -1,4 +1,4 @@
 //! libFuzzer on the target `ids`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("ids", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::logs::ids(data));

@@ -1,4 +1,4 @@
 //! libFuzzer on the target `log_name`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("log_name", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::wire::log_name(data));

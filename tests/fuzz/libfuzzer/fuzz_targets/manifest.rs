@@ -1,4 +1,4 @@
 //! libFuzzer on the target `manifest`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("manifest", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::governance::manifest(data));

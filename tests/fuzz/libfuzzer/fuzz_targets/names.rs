@@ -1,4 +1,4 @@
 //! libFuzzer on the target `names`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("names", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::local::names(data));

@@ -1,4 +1,4 @@
 //! libFuzzer on the target `note`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("note", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::logs::note(data));

@@ -1,4 +1,4 @@
 //! libFuzzer on the target `packed`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("packed", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::logs::packed(data));

@@ -1,4 +1,4 @@
 //! libFuzzer on the target `payload`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("payload", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::logs::payload(data));

@@ -1,4 +1,4 @@
 //! libFuzzer on the target `policy`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("policy", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::governance::policy(data));

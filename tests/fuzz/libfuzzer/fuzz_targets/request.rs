@@ -1,4 +1,4 @@
 //! libFuzzer on the target `request`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("request", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::local::request(data));

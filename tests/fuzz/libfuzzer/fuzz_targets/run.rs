@@ -1,4 +1,4 @@
 //! libFuzzer on the target `run`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("run", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::logs::run(data));

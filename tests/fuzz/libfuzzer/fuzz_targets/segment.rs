@@ -1,4 +1,4 @@
 //! libFuzzer on the target `segment`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("segment", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::wire::segment(data));

@@ -1,4 +1,4 @@
 //! libFuzzer on the target `session`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("session", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::sessions::session(data));

@@ -1,4 +1,4 @@
 //! libFuzzer on the target `settlement`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("settlement", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::documents::settlement(data));

@@ -1,4 +1,4 @@
 //! libFuzzer on the target `text`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("text", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::documents::text(data));

@@ -1,4 +1,4 @@
 //! libFuzzer on the target `ticket`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("ticket", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::wire::ticket(data));

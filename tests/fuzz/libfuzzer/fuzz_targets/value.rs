@@ -1,4 +1,4 @@
 //! libFuzzer on the target `value`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("value", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::documents::value(data));

@@ -1,4 +1,4 @@
 //! libFuzzer on the target `welcome`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::run("welcome", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syncd_fuzz::wire::welcome(data));
