@@ -1,6 +1,6 @@
 //! The daemon's Unix socket: one JSON document per line in both directions.
 //!
-//! A client sends a [`Call`](crate::api::Call) and hears any number of `{"progress":{"done":…,"total":…}}` lines,
+//! A client sends a [`Call`] and hears any number of `{"progress":{"done":…,"total":…}}` lines,
 //! then one `{"ok":…}` or `{"error":{"code","message","hint","exit"}}`. It may then send the next. Lines are bounded
 //! while they are read; only the user who owns the root directory is heard.
 
