@@ -51,6 +51,9 @@ const fn target(name: &'static str, run: fn(&[u8]), each: usize, base: usize) ->
     Target { name, run, each, base }
 }
 
+/// What CBOR takes in memory: a list without a length inside of others is remembered with 16 bytes while it is skipped, in
+/// a vector that doubles.
+const CBOR: usize = 64;
 /// What JSON takes in memory: an object with one short member is a tree node of 640 bytes.
 const JSON: usize = 256;
 /// An entry of ten bytes may stand for one with all the governance heads there may be, which the run names once.
@@ -67,20 +70,20 @@ const CEDAR: usize = 2 << 20;
 pub const TARGETS: &[Target] = &[
     target("ticket", wire::ticket, 64, 16 << 10),
     target("pairing_code", wire::pairing_code, 16, 4 << 10),
-    target("pairing", wire::pairing, 16, 4 << 10),
-    target("welcome", wire::welcome, 64, 4 << 10),
-    target("frames", wire::frames, 16, 4 << 10),
-    target("control", wire::control, 64, 4 << 10),
-    target("hello", wire::hello, 64, 4 << 10),
-    target("log_name", wire::log_name, 16, 4 << 10),
-    target("segment", wire::segment, 16, 4 << 10),
+    target("pairing", wire::pairing, CBOR, 4 << 10),
+    target("welcome", wire::welcome, CBOR, 4 << 10),
+    target("frames", wire::frames, CBOR, 4 << 10),
+    target("control", wire::control, CBOR, 4 << 10),
+    target("hello", wire::hello, CBOR, 4 << 10),
+    target("log_name", wire::log_name, CBOR, 4 << 10),
+    target("segment", wire::segment, CBOR, 4 << 10),
     target("run", logs::run, RUN, 16 << 10),
     target("packed", logs::packed, 64, 2 * PACKED),
-    target("entry", logs::entry, 64, 4 << 10),
-    target("payload", logs::payload, 64, 4 << 10),
-    target("checkpoint", logs::checkpoint, 16, 8 << 10),
+    target("entry", logs::entry, CBOR, 4 << 10),
+    target("payload", logs::payload, CBOR, 4 << 10),
+    target("checkpoint", logs::checkpoint, CBOR, 8 << 10),
     target("note", logs::note, 64, 16 << 10),
-    target("evidence", logs::evidence, 64, 16 << 10),
+    target("evidence", logs::evidence, CBOR, 16 << 10),
     target("ids", logs::ids, 64, 4 << 10),
     target("act", governance::act, JSON, 16 << 10),
     target("manifest", governance::manifest, 4 * JSON, 512 << 10),
@@ -89,7 +92,7 @@ pub const TARGETS: &[Target] = &[
     target("condition", governance::condition, 1 << 10, 256 << 10),
     target("value", documents::value, 4 * JSON, DOCUMENT),
     target("edit", documents::edit, 4 * JSON, DOCUMENT),
-    target("pointer", documents::pointer, 64, 4 << 10),
+    target("pointer", documents::pointer, 128, 4 << 10),
     target("text", documents::text, 4 * JSON, DOCUMENT),
     target("settlement", documents::settlement, 64, 4 << 10),
     target("change", documents::change, 4 * JSON, 16 << 10),

@@ -1,7 +1,8 @@
 //! The short run: every target on its seeds, on every input that ever broke it, and on mutations of both, with the memory
 //! that each input takes.
 //!
-//! `SYNCD_WRITE_SEEDS=1` writes the seeds anew. An input that fails is kept in the target directory, by a name that
+//! `SYNCD_WRITE_SEEDS=1` writes the seeds anew. `SYNCD_FUZZ_CORPUS=FOLDER` runs the inputs in a long run's folders too, one for
+//! each target, since libFuzzer does not count what an input takes. An input that fails is kept in the target directory, by a name that
 //! the failure says; fixed, it belongs into `crashers/`.
 
 #![allow(
@@ -98,6 +99,11 @@ fn every_target_survives_its_seeds_its_crashers_and_mutations_of_them() {
             must_run(target, &name, &data);
             inputs.push(data);
         }
+        if let Some(corpus) = std::env::var_os("SYNCD_FUZZ_CORPUS") {
+            for (name, data) in files(&Path::new(&corpus).join(target.name)) {
+                must_run(target, &name, &data);
+            }
+        }
         let mut rng = Rng::new(number as u64);
         for index in 0..INPUTS {
             must_run(target, &format!("mutation-{index}"), &mutated(&mut rng, &inputs));
@@ -137,6 +143,7 @@ fn what_takes_too_much_memory_is_seen() {
 
 #[test]
 fn every_target_has_its_libfuzzer_program() {
+    let _alone = alone();
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("libfuzzer");
     let manifest = fs::read_to_string(package.join("Cargo.toml")).expect("a manifest");
     assert_eq!(manifest.matches("[[bin]]").count(), TARGETS.len());
