@@ -150,11 +150,17 @@ fn packed() -> Seeds {
     mapped(seeds, |data| data[1..].to_vec())
 }
 
-/// Bodies of runs.
+/// Bodies of runs; the largest for its length is one whose entries all have as many heads as there may be.
 fn runs() -> Seeds {
     let mut seeds = vectors("runs", |name| name.ends_with("body"));
     let record = LogRecord { entry: entry_of(EntryKind::SESSION, &[7; 16]), payload: Some(vec![7; 16]) };
     seeds.push(("session".to_owned(), run::encode(&[record]).bytes[1..].to_vec()));
+    let heads: Vec<Digest> = (0..=255).map(|byte| Digest([byte; 32])).collect();
+    let entry = Entry { governance: heads, ..entry_of(EntryKind::CHECKPOINT, &[]) };
+    let records = vec![LogRecord { entry, payload: None }; 128];
+    let packed = run::encode(&records);
+    let body = zstd::bulk::decompress(&packed.bytes[1..], packed.open_len).expect("a body");
+    seeds.push(("many-heads".to_owned(), body));
     seeds
 }
 
