@@ -57,7 +57,7 @@ const CBOR: usize = 64;
 /// What JSON takes in memory: an object with one short member is a tree node of 640 bytes.
 const JSON: usize = 256;
 /// An entry of ten bytes may stand for one with all the governance heads there may be, which the run names once.
-const RUN: usize = 2 << 10;
+const RUN: usize = 1 << 10;
 /// A compressed run is opened into memory of the size it announces, and has all that entries may have.
 const PACKED: usize =
     limits::SEGMENT_OPEN_BYTES + limits::SEGMENT_ENTRIES * (limits::REFERENCES * 32 + 1_024);

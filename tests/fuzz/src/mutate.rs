@@ -8,8 +8,12 @@ use syncd_harness::rng::Rng;
 /// The longest input. What needs more is for libFuzzer.
 const MOST: usize = 16 << 10;
 
-/// Lengths and numbers of CBOR, LEB128 and frames that claim much, and text that nests.
-const HOSTILE: [&[u8]; 16] = [
+/// Lengths and numbers of CBOR, LEB128 and frames that claim much, some of them just what limits allow, and text that nests.
+const HOSTILE: [&[u8]; 20] = [
+    &[0x80, 0x20],
+    &[0xff, 0x0f],
+    &[0x9a, 0, 1, 0, 0],
+    &[0x5a, 0, 1, 0, 0],
     &[0x9b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
     &[0xbb, 0, 0, 0, 1, 0, 0, 0, 0],
     &[0x5b, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff],
@@ -47,7 +51,9 @@ fn change(rng: &mut Rng, data: &mut Vec<u8>, seeds: &[Vec<u8>]) {
     if data.is_empty() {
         data.push(rng.next() as u8);
     }
-    let at = rng.below(data.len());
+    // Versions, counts and lengths are at the front.
+    let front = if rng.percent(25) { 16 } else { MOST };
+    let at = rng.below(data.len().min(front));
     let end = at + 1 + rng.below((data.len() - at).min(32));
     match rng.below(10) {
         0 => data[at] ^= 1 << rng.below(8),
