@@ -133,10 +133,7 @@ fn deletions_in_a_row_are_one_card() {
     assert_eq!(ids(&ada.run(&["cards"]).ok()), std::slice::from_ref(&card));
     assert_eq!(ada.run(&["get", objects[9]]).ok()["state"], "held");
     let shown = ada.run(&["card", &card]).ok();
-    assert_eq!(
-        (&shown["kind"], &shown["values"][0]["value"]["deletes"]),
-        (&json!("deletion_burst"), &json!(2))
-    );
+    assert_eq!((&shown["kind"], &shown["values"][0]["value"]["deletes"]), (&json!("burst"), &json!(2)));
     let words = ada.plain(&["card", &card]).out;
     assert!(
         words.contains(&format!("resolve {} decline", &card[..12])) && words.contains("(recommended)"),

@@ -146,7 +146,7 @@ fn an_agent_that_runs_wild_is_asked_about_once_and_declined() {
     let mut engines = three(100);
     let card = runs_wild(&mut engines);
     let view = engines[0].card(&card).unwrap().unwrap();
-    assert_eq!((view.summary.kind, view.may_decide), ("deletion_burst", "a person"));
+    assert_eq!((view.summary.kind, view.may_decide), ("burst", "a person"));
     assert_eq!(view.values[0].said.value["deletes"], json!(60 - FREE));
     assert_eq!(view.values[0].said.actor, Some(bot()));
     let options: Vec<_> = view.options.iter().map(|option| (option.option, option.recommended)).collect();

@@ -130,7 +130,7 @@ fn furnished_twice() -> (Disk, Disk) {
         let batch: Vec<_> = batch.into_iter().map(|intent| WriteRequest::new(user(), intent)).collect();
         assert!(ada.write(&batch, at(303)).unwrap().0.iter().all(Result::is_ok));
     }
-    let card = ada.cards(false).unwrap().into_iter().find(|card| card.kind == "deletion_burst").unwrap().card;
+    let card = ada.cards(false).unwrap().into_iter().find(|card| card.kind == "burst").unwrap().card;
     let resolve = Resolve { card, choice: Choice::Decline, value: None, pick: None, because: None };
     write(&mut ada, Intent::Resolve(resolve), at(304)).expect("answered");
     let (mut bob, _) = member(&mut ada, 2, Role::Member);

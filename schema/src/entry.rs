@@ -44,6 +44,9 @@ impl EntryKind {
     pub const BURST: Self = Self(21);
     /// An object is deleted because somebody chose so: the answer to a card.
     pub const ENDING: Self = Self(22);
+    /// An Automerge change that replaces or takes away most of what its object held, and waits with others like it: its
+    /// author's daemon has found that they are unusually many.
+    pub const REWRITE: Self = Self(23);
     /// A checkpoint somebody asked for.
     pub const CHECKPOINT: Self = Self(32);
 
@@ -56,7 +59,14 @@ impl EntryKind {
     /// Whether the payload is an Automerge change, and its digest that change's hash.
     #[must_use]
     pub const fn is_change(self) -> bool {
-        matches!(self, Self::EDIT | Self::RESOLUTION | Self::PROPOSAL)
+        matches!(self, Self::EDIT | Self::RESOLUTION | Self::PROPOSAL | Self::REWRITE)
+    }
+
+    /// Whether the payload is a change that is written to wait: it is in no document, so that nothing builds on it, until
+    /// somebody lets it in.
+    #[must_use]
+    pub const fn is_put_to_somebody(self) -> bool {
+        matches!(self, Self::PROPOSAL | Self::REWRITE)
     }
 
     /// Whether it deletes an object.
@@ -91,6 +101,7 @@ impl EntryKind {
             Self::REBIRTH => "rebirth",
             Self::BURST => "burst",
             Self::ENDING => "ending",
+            Self::REWRITE => "rewrite",
             Self::CHECKPOINT => "checkpoint",
             _ => "unknown",
         }

@@ -76,6 +76,17 @@ impl Edit {
         paths
     }
 
+    /// Whether it can take away or replace something, as far as it says itself.
+    #[must_use]
+    pub fn may_replace(&self) -> bool {
+        match self {
+            Self::Increment { .. } => false,
+            Self::Splice { del, .. } => *del > 0,
+            Self::Splices { splices, .. } => splices.iter().any(|(_, del, _)| *del > 0),
+            Self::MergePatch(_) | Self::JsonPatch(_) | Self::SetText { .. } => true,
+        }
+    }
+
     /// Its size as JSON, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {

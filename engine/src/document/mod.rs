@@ -17,6 +17,7 @@ mod myers;
 pub(crate) mod node;
 mod patch;
 pub mod pointer;
+mod rewrite;
 mod steps;
 mod text;
 pub(crate) mod writer;
@@ -27,6 +28,7 @@ pub use computed::read_with;
 pub use edit::{Edit, apply, propose};
 pub use error::EditError;
 pub use json::{read, read_at, read_at_heads, read_object, read_past, scalar};
+pub use rewrite::rewrites;
 pub use steps::{operations, text_start, text_steps};
 
 use automerge::{

@@ -246,8 +246,8 @@ impl Engine {
         if entry.kind.is_change() && !actor_fits(arrival, payload) {
             return refused("the change is neither a birth nor one that its device's session can have made");
         }
-        if entry.kind == EntryKind::PROPOSAL && guard::message(payload).is_ok_and(|said| !said.is_empty()) {
-            return refused("a proposal says nothing beside its edit: only answers do");
+        if entry.kind.is_put_to_somebody() && guard::message(payload).is_ok_and(|said| !said.is_empty()) {
+            return refused("what waits for somebody says nothing beside its edit: only answers do");
         }
         let chain = stage.chain.as_ref().unwrap_or(&self.chain);
         if let Some(held) = strategy::quarantined(chain, &rules.governance, entry) {
@@ -284,13 +284,13 @@ impl Engine {
                 self.take_effect(stage, arrival, act, payload)?;
                 Ok(match entry.kind {
                     _ if after_rebirth == Some(After::Late) => Judged::Late,
-                    EntryKind::PROPOSAL => Judged::Asks(Approval::Proposed(proof)),
+                    kind if kind.is_put_to_somebody() => Judged::Asks(Approval::Proposed(proof)),
                     _ => Judged::Granted(proof),
                 })
             }
             Err(refusal) => {
                 let decision = Some(self.keep_decision(stage, &refusal.decision, refusal.digest));
-                let may_wait = matches!(entry.kind, EntryKind::EDIT | EntryKind::PROPOSAL);
+                let may_wait = entry.kind == EntryKind::EDIT || entry.kind.is_put_to_somebody();
                 if may_wait && refusal.verdict == Verdict::Review {
                     if after_rebirth == Some(After::Late) {
                         return Ok(Judged::Late);
@@ -521,7 +521,7 @@ fn actor_fits(arrival: &Arrival, payload: &[u8]) -> bool {
     match (arrival.record.entry.kind, arrival.record.entry.is_birth()) {
         (_, true) => parts.deps.is_empty(),
         // Its actor follows from its content, which the guard checks when the change may be decoded.
-        (EntryKind::RESOLUTION | EntryKind::PROPOSAL, false) => !parts.deps.is_empty(),
+        (EntryKind::RESOLUTION | EntryKind::PROPOSAL | EntryKind::REWRITE, false) => !parts.deps.is_empty(),
         (_, false) => !parts.deps.is_empty() && arrival.session.is_some_and(|actor| parts.actor == actor),
     }
 }

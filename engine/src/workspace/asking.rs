@@ -70,8 +70,16 @@ impl Engine {
             let lets_in = |candidate: &&Candidate| let_in_by(&candidate.arrival) == Some(change);
             let by = group.as_ref().and_then(|group| group.iter().find(lets_in));
             let Some(by) = by else {
-                let judged = self.worth_asking(stage, &arrival, approval)?;
-                self.not_admitted(stage, &arrival, judged, done)?;
+                match self.worth_asking(stage, &arrival, approval)? {
+                    Judged::Asks(Approval::Proposed(proof)) if arrival.in_burst => {
+                        if !self.keeps_out(stage, &arrival, &proof, done)?
+                            && let Some(key) = key
+                        {
+                            candidates.entry(key).or_default().push(Candidate { arrival, proof });
+                        }
+                    }
+                    judged => self.not_admitted(stage, &arrival, judged, done)?,
+                }
                 continue;
             };
             match (approval.by(operation, &by.proof), group) {

@@ -79,7 +79,8 @@ fn note_deletion(rows: &mut Vec<DeletionsRow>, of: Digest, seq: LogSeq, begins: 
 }
 
 impl Engine {
-    /// Counts an entry that stands at the end of its log. True when it is a deletion behind many others.
+    /// Counts an entry that stands at the end of its log. True when it is a deletion behind many others, or a rewrite of
+    /// which its author says so.
     pub(super) fn count_deletion(
         &self,
         stage: &mut Stage,
@@ -87,6 +88,9 @@ impl Engine {
         entry: &Entry,
         payload: &[u8],
     ) -> bool {
+        if entry.kind == EntryKind::REWRITE {
+            return true;
+        }
         let begins =
             entry.kind == EntryKind::BURST && matches!(Burst::from_bytes(payload), Ok(Burst::Begins));
         let Some(of) = name_of(log, entry).filter(|_| begins || entry.kind.is_deletion()) else {
@@ -150,9 +154,9 @@ impl Engine {
                 if self.pending.get(&at).is_none_or(|row| row.asks != Some(of)) {
                     let decision = Some(proof.decision());
                     let (covers, device) = (coverage(arrival), arrival.log.device);
-                    let record = ledger::withheld(entry, covers, device, false, decision, WAITS);
+                    let record = ledger::withheld(entry, covers, device, false, decision, waits(entry.kind));
                     done.records.push((at, record));
-                    self.hold_deletion(stage, at, entry, &of, proof);
+                    self.hold_in_burst(stage, at, entry, &of, proof);
                 }
             }
         }
@@ -160,7 +164,7 @@ impl Engine {
     }
 
     /// Notes that a deletion waits with others.
-    pub(super) fn hold_deletion(
+    pub(super) fn hold_in_burst(
         &self,
         stage: &mut Stage,
         at: Standing,
@@ -170,7 +174,7 @@ impl Engine {
     ) {
         let row = PendingRow {
             state: EntryState::Held,
-            reason: WAITS.to_owned(),
+            reason: waits(entry.kind).to_owned(),
             object: entry.subject.as_ref().map(super::subject_key),
             missing: Vec::new(),
             requires: Vec::new(),
@@ -281,7 +285,7 @@ impl Engine {
             object,
             collection,
             incarnation,
-            kind: CardKind::DeletionBurst as u8,
+            kind: CardKind::Burst as u8,
             path: String::new(),
             about: AboutRow::Burst(*of),
             opened: stage.now,
@@ -353,8 +357,16 @@ impl Engine {
     }
 }
 
-pub(super) const WAITS: &str =
-    "it is one of unusually many deletions in a row, and waits with them until somebody decides";
+/// Why an entry of a burst waits.
+pub(super) const fn waits(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::REWRITE => REWRITE_WAITS,
+        _ => "it is one of unusually many deletions in a row, and waits with them until somebody decides",
+    }
+}
+
+pub(super) const REWRITE_WAITS: &str =
+    "it is one of unusually many rewrites in a row, and waits with them until somebody decides";
 
 /// Why a deletion that was declined does not happen.
 pub(super) fn declined(by: &DecidedRow) -> String {

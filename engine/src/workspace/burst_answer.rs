@@ -30,7 +30,7 @@ use syncd_schema::{
 };
 
 /// Deletions in a row that are looked at: fewer are no accident, whatever they leave.
-const SOME: usize = 10;
+pub(super) const SOME: usize = 10;
 /// Objects of a collection that are counted at most, those that were deleted before included. In larger ones the number
 /// of deletions alone decides.
 const COUNTED: usize = 4_096;
@@ -105,7 +105,7 @@ impl Engine {
     }
 
     /// Whether so many deletions leave less than half of what a collection had before the first of them.
-    fn leaves_few(
+    pub(super) fn leaves_few(
         &self,
         stage: &Stage,
         collection: &Collection,
@@ -194,7 +194,7 @@ impl Engine {
         if let Some(kind) = self.staged_log(stage, log).map(|state| state.row.kind) {
             let covers = Coverage { log: Self::covered(&kind), first: seq, count: 1 };
             let (decision, device) = (Some(proof.decision()), self.device());
-            let record = ledger::withheld(entry, covers, device, false, decision, burst::WAITS);
+            let record = ledger::withheld(entry, covers, device, false, decision, burst::waits(entry.kind));
             self.record(stage, record);
         }
         (log, seq)
@@ -222,11 +222,11 @@ impl Engine {
         let Some((no, seq)) = waiting.next().map(|(at, _)| *at) else { return Ok(None) };
         let Some(record) = self.record_at(no, seq)? else { return Ok(None) };
         let card = self.burst_card(&of, &self.open_part(None, &of)?);
-        Ok(Some(Written { repeated: true, ..self.waiting_deletion(record.entry.operation, key, card) }))
+        Ok(Some(Written { repeated: true, ..self.waiting_in_burst(record.entry.operation, key, card) }))
     }
 
     /// What the caller of a deletion that waits is told.
-    pub(super) fn waiting_deletion(
+    pub(super) fn waiting_in_burst(
         &self,
         operation: OperationId,
         key: ObjectKey,
@@ -281,11 +281,14 @@ impl Engine {
         let Some(first) = open.first().copied() else { return Ok(Vec::new()) };
         let Some(record) = self.record_at(first.0, first.1)? else { return Ok(Vec::new()) };
         let object = |at| self.pending.get(at).and_then(|row| row.object.as_ref()).map(|key| key.0.clone());
+        let is_rewrite =
+            |at: &&Standing| self.pending.get(at).is_some_and(|row| row.reason == burst::REWRITE_WAITS);
+        let rewrites = open.iter().filter(is_rewrite).count();
         let objects: Vec<_> = open.iter().take(NAMED).filter_map(object).collect();
         let alternative = Alternative {
             change: *of,
             changes: Vec::new(),
-            value: json!({ "deletes": open.len(), "objects": objects }),
+            value: json!({ "deletes": open.len() - rewrites, "rewrites": rewrites, "objects": objects }),
             keep: Keep::Gone,
             is_shown: false,
         };

@@ -36,8 +36,8 @@ pub enum CardKind {
     ReplayCollision,
     /// Work on what an object was before it began anew.
     LateWork,
-    /// Unusually many deletions in a row.
-    DeletionBurst,
+    /// Unusually many deletions or rewrites in a row.
+    Burst,
     /// One question, answered by several in different ways.
     ConflictingAnswers,
 }
@@ -59,7 +59,7 @@ impl CardKind {
         Self::ConcurrentEdit,
         Self::ReplayCollision,
         Self::LateWork,
-        Self::DeletionBurst,
+        Self::Burst,
         Self::ConflictingAnswers,
     ];
 
@@ -82,7 +82,7 @@ impl CardKind {
             Self::ConcurrentEdit => "concurrent_edit",
             Self::ReplayCollision => "replay_collision",
             Self::LateWork => "late_work",
-            Self::DeletionBurst => "deletion_burst",
+            Self::Burst => "burst",
             Self::ConflictingAnswers => "conflicting_answers",
         }
     }

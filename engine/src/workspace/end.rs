@@ -97,9 +97,9 @@ impl Engine {
             Verdict::Waits => {
                 let at = self.append_withheld(stage, log, &entry, payload, proof);
                 self.count_own(stage, log, &entry);
-                self.hold_deletion(stage, at, &entry, &of, proof);
+                self.hold_in_burst(stage, at, &entry, &of, proof);
                 let card = self.burst_card(&of, &self.open_part(Some(stage), &of)?);
-                Ok(self.waiting_deletion(operation, key, card))
+                Ok(self.waiting_in_burst(operation, key, card))
             }
             Verdict::Declined(by) => Err(declined_already(of, &by)),
         }

@@ -92,7 +92,7 @@ impl<'a> Question<'a> {
         let manifest = entry.subject.as_ref().and_then(|s| governance.manifests.get(&s.collection));
         let (action, target_role, weakens) = match (entry.kind, act) {
             _ if entry.is_birth() => (Action::Create, None, false),
-            (EntryKind::EDIT | EntryKind::PROPOSAL, _) => (Action::Edit, None, false),
+            (EntryKind::EDIT | EntryKind::PROPOSAL | EntryKind::REWRITE, _) => (Action::Edit, None, false),
             (EntryKind::RESOLUTION, _) => (Action::Operation(OperationType::Resolve), None, false),
             (EntryKind::TOMBSTONE | EntryKind::ENDING, _) => (Action::Delete, None, false),
             (EntryKind::REBIRTH, _) => (Action::Rebirth, None, false),

@@ -5,6 +5,7 @@
 
 use super::intent::{Intent, Refused, WriteError, WriteRequest, Written};
 use super::judge::Question;
+use super::rewrites::Rewriting;
 use super::stage::{Stage, StagedObject};
 use super::values::Made;
 use super::{Engine, Event, ObjectKey, Rules, subject_key};
@@ -331,7 +332,11 @@ impl Engine {
         };
         let replaces = self.try_edit(stage, &row, edit, &manifest)?;
         let (actor, time_seconds) = (self.change_actor(stage), (time.0 / 1_000_000) as i64);
-        let made = match rules.policies.sees_size() {
+        let many = match edit.may_replace() {
+            true => self.many_rewritten(stage, log, (&request.actor, &row))?,
+            false => None,
+        };
+        let made = match rules.policies.sees_size() || many.is_some() {
             true => self.make_apart(stage, &row, edit, (actor, time_seconds), &manifest)?,
             false => None,
         };
@@ -362,6 +367,12 @@ impl Engine {
                 answer => self.redeem_local(stage, request, &question, answer, operation)?,
             }
         };
+        if let (Some(of), Some(made)) = (many, &made)
+            && made.rewrites(&heads)
+        {
+            let place = Rewriting { log, at: (operation, time), proof };
+            return self.log_rewrite(stage, request, place, (row, edit), of);
+        }
         let key = key_of(&row);
         let staged = self.stage_object(stage, row)?;
         let change = match made {
@@ -383,6 +394,7 @@ impl Engine {
             let operation = self.record(stage, record);
             return Ok(done(operation, Some(object.clone()), heads));
         };
+        let is_rewrite = edit.may_replace() && document::rewrites(&staged.document, &heads, &change.bytes);
         let heads = document::heads(&staged.document);
         let base = base.map(sorted);
         let entry = self.entry(
@@ -394,6 +406,9 @@ impl Engine {
             base,
         );
         self.log_change(stage, log, entry, (change.bytes, proof), key);
+        if is_rewrite {
+            self.count_rewrite(stage, log, &request.actor, (&manifest.collection, object));
+        }
         Ok(done(operation, Some(object.clone()), heads))
     }
 

@@ -247,7 +247,7 @@ impl Engine {
 pub(super) fn form_of(entry: &Entry) -> Form {
     match entry.kind {
         EntryKind::RESOLUTION => Form::Resolution,
-        EntryKind::PROPOSAL if !entry.is_birth() => Form::Pure,
+        kind if kind.is_put_to_somebody() && !entry.is_birth() => Form::Pure,
         _ => Form::Any,
     }
 }

@@ -43,6 +43,7 @@ mod renew;
 mod replay;
 mod resolve;
 mod resolve_links;
+mod rewrites;
 mod seal;
 mod segments;
 mod stage;

@@ -10,7 +10,7 @@ use crate::store::rows::ObjectRow;
 use automerge::{Automerge, ChangeHash, ReadDoc};
 use std::sync::Arc;
 use syncd_schema::manifest::MergeStrategy;
-use syncd_schema::{Manifest, ObjectId};
+use syncd_schema::{Digest, Manifest, ObjectId};
 
 /// The actor of an edit that is only tried. What it writes is dropped with its copy of the document.
 const NOBODY: [u8; 16] = [0xff; 16];
@@ -25,6 +25,12 @@ impl Made {
     /// What its entry will say.
     pub(super) fn size(&self) -> u64 {
         self.change.as_ref().map_or(0, |change| change.bytes.len() as u64)
+    }
+
+    /// Whether it replaces or takes away most of what its object held at `before`, where it was made.
+    pub(super) fn rewrites(&self, before: &[Digest]) -> bool {
+        let change = self.change.as_ref();
+        change.is_some_and(|change| document::rewrites(&self.document, before, &change.bytes))
     }
 
     /// The same edit, made in earnest.

@@ -146,7 +146,7 @@ fn clear_a_collection(ada: &mut Engine) {
         assert!(answers.iter().all(Result::is_ok));
     }
     let cards = ada.cards(false).expect("readable").into_iter();
-    for card in cards.filter(|card| card.kind == "deletion_burst") {
+    for card in cards.filter(|card| card.kind == "burst") {
         let resolve =
             Resolve { card: card.card, choice: Choice::Decline, value: None, pick: None, because: None };
         call(ada, "user:ada", Intent::Resolve(resolve), 81).expect("declined");
