@@ -35,6 +35,9 @@ pub const ENTRY_NOTE_BYTES: usize = 1 << 10;
 pub const PATH_BYTES: usize = 1 << 10;
 /// Nesting of JSON values and of containers in a document: deeper ones overflow the stack on reading.
 pub const JSON_DEPTH: usize = 64;
+/// What a counter may begin with and what may be added to it at once, either way: as many additions as a document can hold
+/// do not exceed 64 bits.
+pub const COUNTER: i64 = 1 << 42;
 /// One JSON value given by a caller.
 pub const JSON_BYTES: usize = CHANGE_BYTES;
 /// Devices of one workspace.

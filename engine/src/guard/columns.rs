@@ -73,7 +73,7 @@ impl<'a> Columns<'a> {
         Ok(columns)
     }
 
-    fn none(at: Reader<'a>) -> Self {
+    pub(super) fn none(at: Reader<'a>) -> Self {
         let none = Reader::new(&[], at.offset(), "operations");
         Self {
             obj_actor: none,
@@ -91,7 +91,8 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn by_spec(&mut self, spec: u64) -> Option<(&mut Reader<'a>, &'static str)> {
+    /// A column and its name; none for one that changes of this product do not have.
+    pub(super) fn by_spec(&mut self, spec: u64) -> Option<(&mut Reader<'a>, &'static str)> {
         Some(match spec {
             1 => (&mut self.obj_actor, "object actors"),
             2 => (&mut self.obj_ctr, "object counters"),

@@ -2,10 +2,11 @@
 //! order, whatever order they came in.
 
 use super::context::{self, Batch, Verdict};
+use super::index::Index;
 use super::refused::{Reason, Refused};
 use super::scan::{self, Scanned};
 use super::trial::{self, Candidate};
-use super::{Admission, Outcome};
+use super::{Admission, Outcome, known, semantics};
 use crate::document;
 use automerge::Automerge;
 use std::collections::HashMap;
@@ -23,6 +24,16 @@ pub struct Door<B> {
     ready: Vec<Candidate<()>>,
     /// Changes by what they miss.
     waiting: HashMap<Digest, Vec<usize>>,
+    operations: Operations,
+}
+
+/// What is known of a document's operations.
+#[derive(Debug)]
+enum Operations {
+    /// As much as somebody knew before: of this document, or what it was.
+    Before(Option<Index>),
+    /// All, with those of the batch.
+    Known(Index),
 }
 
 /// What a change must be beyond what all changes are.
@@ -48,7 +59,20 @@ struct Offered<B> {
 
 impl<B> Default for Door<B> {
     fn default() -> Self {
-        Self { batch: Batch::default(), offered: Vec::new(), ready: Vec::new(), waiting: HashMap::new() }
+        Self::knowing(None)
+    }
+}
+
+impl<B> Door<B> {
+    /// With what is known of the document's operations, or of what they were before.
+    pub(crate) fn knowing(index: Option<Index>) -> Self {
+        Self {
+            batch: Batch::default(),
+            offered: Vec::new(),
+            ready: Vec::new(),
+            waiting: HashMap::new(),
+            operations: Operations::Before(index),
+        }
     }
 }
 
@@ -101,6 +125,10 @@ impl<B: AsRef<[u8]>> Door<B> {
         let candidates: Vec<Candidate<&[u8]>> = self.ready.into_iter().filter_map(with_bytes).collect();
         let before = doc;
         let doc = trial::run(before, &candidates, &mut outcomes);
+        let index = match self.operations {
+            Operations::Before(index) => index,
+            Operations::Known(index) => proven(index, &candidates, &outcomes),
+        };
         // What was there twice shares the fate of the first.
         let fates: HashMap<Digest, Outcome> = candidates
             .iter()
@@ -118,13 +146,14 @@ impl<B: AsRef<[u8]>> Door<B> {
             heads = vec![candidate.hash];
             follows
         });
-        (Admission { doc, outcomes, is_line }, changes)
+        (Admission { doc, outcomes, is_line, index }, changes)
     }
 
     /// True when the change is ready, and the last one that is.
     fn sort(&mut self, doc: Option<&Automerge>, index: usize) -> bool {
+        let judged = self.judge(doc, index);
         let Some(offered) = self.offered.get_mut(index) else { return false };
-        offered.outcome = match judge(doc, &mut self.batch, offered.bytes.as_ref(), offered.expected) {
+        offered.outcome = match judged {
             Ok((Verdict::Ready { is_plain }, scanned)) => {
                 self.batch.add(&scanned);
                 let (hash, deps, form) = (scanned.hash, scanned.deps, offered.form);
@@ -144,6 +173,34 @@ impl<B: AsRef<[u8]>> Door<B> {
         offered.outcome == Outcome::Applied
     }
 
+    /// Judges a change by all that can be judged without applying it.
+    fn judge(&mut self, doc: Option<&Automerge>, index: usize) -> Result<(Verdict, Scanned), Refused> {
+        let Self { batch, offered, ready, operations, .. } = self;
+        let gone = || Refused::from(Reason::Truncated);
+        let change = offered.get(index).ok_or_else(gone)?;
+        let (scanned, layout) = scan::layout(change.bytes.as_ref())?;
+        if scanned.hash != change.expected {
+            return Err(Reason::WrongDigest { found: scanned.hash }.into());
+        }
+        let verdict = context::check(doc, batch, &scanned, &layout)?;
+        if let Verdict::Ready { is_plain } = verdict {
+            if let (Operations::Before(before), false) = (&mut *operations, is_plain) {
+                let mut index = known::of(doc, before.take())?;
+                index.begin();
+                for candidate in ready.iter() {
+                    let bytes = offered.get(candidate.index).ok_or_else(gone)?.bytes.as_ref();
+                    let (scanned, layout) = scan::layout(bytes)?;
+                    semantics::check(&mut index, &scanned, &layout)?;
+                }
+                *operations = Operations::Known(index);
+            }
+            if let Operations::Known(index) = operations {
+                semantics::check(index, &scanned, &layout)?;
+            }
+        }
+        Ok((verdict, scanned))
+    }
+
     /// Changes that miss nothing more, now that this one has come.
     fn complete_with(&mut self, hash: &Digest) -> Vec<usize> {
         let mut complete = self.waiting.remove(hash).unwrap_or_default();
@@ -156,15 +213,16 @@ impl<B: AsRef<[u8]>> Door<B> {
     }
 }
 
-fn judge(
-    doc: Option<&Automerge>,
-    batch: &mut Batch,
-    bytes: &[u8],
-    expected: Digest,
-) -> Result<(Verdict, Scanned), Refused> {
-    let (scanned, layout) = scan::layout(bytes)?;
-    if scanned.hash != expected {
-        return Err(Reason::WrongDigest { found: scanned.hash }.into());
+/// An index with what passed the trial; none of what did not.
+fn proven(mut index: Index, candidates: &[Candidate<&[u8]>], outcomes: &[Outcome]) -> Option<Index> {
+    let is_applied = |candidate: &&Candidate<&[u8]>| outcomes.get(candidate.index) == Some(&Outcome::Applied);
+    if candidates.iter().all(|candidate| is_applied(&candidate)) {
+        return Some(index);
     }
-    Ok((context::check(doc, batch, &scanned, &layout)?, scanned))
+    index.undo();
+    for candidate in candidates.iter().filter(is_applied) {
+        let (scanned, layout) = scan::layout(candidate.bytes).ok()?;
+        semantics::check(&mut index, &scanned, &layout).ok()?;
+    }
+    Some(index)
 }

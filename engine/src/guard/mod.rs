@@ -21,16 +21,23 @@ pub mod chunk;
 mod columns;
 mod context;
 mod door;
+mod index;
+mod known;
+mod ops;
 mod past;
 mod plain;
 mod quiet;
 mod reader;
 mod references;
 mod refused;
+mod saved;
 mod scan;
+mod semantics;
 mod trial;
 
 pub use door::{Door, Form};
+pub(crate) use index::Index;
+pub(crate) use known::Indexes;
 pub(crate) use quiet::catch;
 pub use refused::{Place, Reason, Refused};
 pub(crate) use scan::message;
@@ -71,6 +78,8 @@ pub struct Admission {
     pub outcomes: Vec<Outcome>,
     /// Whether what was let in is one line of work on top of all there was.
     pub is_line: bool,
+    /// What is known of the operations, where that was needed: with those of what was let in.
+    pub(crate) index: Option<Index>,
 }
 
 impl Admission {

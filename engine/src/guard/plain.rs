@@ -4,7 +4,8 @@
 //! Saving and loading would find nothing in a document that such a change leaves, beyond what it would find after
 //! anybody's honest edit. They are most of what a workspace of records ever sees, and proving this costs a tenth of it.
 
-use super::references::{Cursor, OpRef};
+use super::ops::{Key, Ops, action, value};
+use super::references::OpRef;
 use super::refused::Refused;
 use super::scan::{Layout, Scanned};
 use super::trial::RELOAD_OPS;
@@ -13,11 +14,6 @@ use automerge::{Automerge, ObjType, ROOT, ReadDoc};
 
 /// A change of more operations is loaded again: slots are compared one by one, and looking each up costs something too.
 const MOST_OPS: u64 = 32;
-/// Puts a value.
-const PUT: u64 = 1;
-/// Takes what is there away, and brings nothing.
-const DELETE: u64 = 3;
-
 /// Whether a change whose references were found good is what Automerge would write. False says nothing about it, as for
 /// a document that would not be loaded again anyway.
 pub(crate) fn is_plain(doc: Option<&Automerge>, scanned: &Scanned, layout: &Layout<'_>) -> bool {
@@ -29,31 +25,18 @@ pub(crate) fn is_plain(doc: Option<&Automerge>, scanned: &Scanned, layout: &Layo
 
 /// Whether each operation is about another key of a map and replaces exactly what is shown under it.
 fn replaces_what_is_shown(doc: &Automerge, scanned: &Scanned, layout: &Layout<'_>) -> Result<bool, Refused> {
-    let columns = &layout.columns;
-    let mut obj_actor = Cursor::<u64>::new(columns.obj_actor);
-    let mut obj_ctr = Cursor::<u64>::new(columns.obj_ctr);
-    let mut key_str = Cursor::<&str>::new(columns.key_str);
-    let mut action = Cursor::<u64>::new(columns.action);
-    let mut value_meta = Cursor::<u64>::new(columns.value_meta);
-    let mut pred_count = Cursor::<u64>::new(columns.pred_count);
-    let mut pred_actor = Cursor::<u64>::new(columns.pred_actor);
-    let mut pred_ctr = Cursor::<i64>::new(columns.pred_ctr);
-    let mut pred = 0_i64;
+    let named = |(actor, counter)| layout.op(Some(actor), Some(counter));
+    let mut ops = Ops::new(&layout.columns);
     let mut slots: Vec<(Option<OpRef<'_>>, &str)> = Vec::new();
 
     for _ in 0..scanned.ops {
-        let object = layout.op(obj_actor.next()?, obj_ctr.next()?);
-        let Some(key) = key_str.next()? else { return Ok(false) };
-        let (action, value) = (action.next()?, value_meta.next()?);
-        let mut replaced = Vec::new();
-        for _ in 0..pred_count.next()?.unwrap_or(0) {
-            pred = pred.saturating_add(pred_ctr.next()?.unwrap_or(0));
-            let Some(op) = layout.op(pred_actor.next()?, Some(pred.unsigned_abs())) else { return Ok(false) };
-            replaced.push(op);
-        }
-        let is_write = match action {
-            Some(PUT) => true,
-            Some(DELETE) => value == Some(0) && !replaced.is_empty(),
+        let (op, preds) = ops.next()?;
+        let object = op.object.and_then(named);
+        let Key::Name(key) = op.key else { return Ok(false) };
+        let replaced: Vec<OpRef<'_>> = preds.iter().copied().filter_map(named).collect();
+        let is_write = match op.action {
+            action::PUT => true,
+            action::DELETE => op.value.0 == value::NULL && !replaced.is_empty(),
             _ => false,
         };
         if !is_write || slots.contains(&(object, key)) || !are_shown(doc, object, key, &replaced) {

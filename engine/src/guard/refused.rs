@@ -96,6 +96,36 @@ pub enum Reason {
         /// The operation's number.
         counter: u64,
     },
+    /// Writes into something that is no map, list or text.
+    NotAContainer {
+        /// The operation's number.
+        counter: u64,
+    },
+    /// Names a key in a list or text, or an item in a map.
+    WrongKey,
+    /// Names an item that its list or text does not have.
+    NotAnItem {
+        /// The operation's number.
+        counter: u64,
+    },
+    /// Replaces something that is no value of the same place.
+    NotAValue {
+        /// The operation's number.
+        counter: u64,
+    },
+    /// Adds to something that is no counter.
+    NotACounter {
+        /// The operation's number.
+        counter: u64,
+    },
+    /// Takes away or adds to nothing, or inserts and replaces at once.
+    WrongPredecessors,
+    /// Puts something into a text that is no character.
+    NotForText,
+    /// A value that is not of the type it claims, or counts further than counters go.
+    WrongValue,
+    /// Containers within containers, too many.
+    TooDeep,
     /// Another change of the same actor has this number already: two writers share one actor.
     Equivocation,
     /// Automerge cannot read it.
@@ -199,6 +229,27 @@ impl fmt::Display for Reason {
             Self::UnknownOperation { counter } => {
                 write!(f, "it refers to operation {counter} of an actor who has none of that number here")
             }
+            Self::NotAContainer { counter } => {
+                write!(f, "it writes into operation {counter}, which is no map, list or text")
+            }
+            Self::WrongKey => f.write_str("it names a key in a list or text, or an item in a map"),
+            Self::NotAnItem { counter } => {
+                write!(f, "operation {counter} is no item of the list or text that it writes into")
+            }
+            Self::NotAValue { counter } => {
+                write!(f, "it replaces operation {counter}, which is no value of the same place")
+            }
+            Self::NotACounter { counter } => {
+                write!(f, "it adds to operation {counter}, which is no counter")
+            }
+            Self::WrongPredecessors => {
+                f.write_str("it takes away or adds to nothing, or inserts and replaces at once")
+            }
+            Self::NotForText => f.write_str("it puts something into a text that is no character"),
+            Self::WrongValue => {
+                f.write_str("a value is not of the type it claims, or counts further than counters go")
+            }
+            Self::TooDeep => write!(f, "it nests deeper than {} levels", limits::JSON_DEPTH),
             Self::Equivocation => f.write_str("another change of the same actor has the same number"),
             Self::Undecodable => f.write_str("the document library cannot read the change"),
             Self::Inapplicable => f.write_str("the document library cannot apply the change"),

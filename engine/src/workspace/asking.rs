@@ -104,11 +104,21 @@ impl Engine {
         let entry = &arrival.record.entry;
         let Some(key) = entry.subject.as_ref().map(subject_key) else { return Ok(Judged::Asks(approval)) };
         self.staged_object(stage, &key)?;
-        let document = stage.objects.get(&key).map(|staged| &*staged.document);
+        let staged = stage.objects.get(&key);
+        let (document, number) =
+            (staged.map(|staged| &*staged.document), staged.map(|staged| staged.row.document));
         let payload = arrival.record.payload.as_deref().unwrap_or_default();
-        let mut door = Door::default();
+        let mut door = Door::knowing(number.and_then(|number| self.indexes.take(number)));
         door.offer_as(document, payload, entry.payload_digest, form_of(entry));
-        Ok(match door.admit(document).0.outcomes.pop() {
+        let (mut admission, _) = door.admit(document);
+        if let (Some(number), Some(mut index)) = (number, admission.index.take()) {
+            // Nothing is let in yet.
+            if !index.is_of(document) {
+                index.undo();
+            }
+            self.indexes.keep(number, index);
+        }
+        Ok(match admission.outcomes.pop() {
             Some(guard::Outcome::Missing(missing)) => {
                 let reason = "it builds on changes that have not arrived or were not admitted".to_owned();
                 Judged::Waits { missing, requires: Vec::new(), reason }

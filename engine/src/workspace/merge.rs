@@ -55,7 +55,7 @@ impl Engine {
             self.offer_held(stage, key, &mut group, done)?;
         }
         let (admission, group) = self.offer(stage, key, group, done)?;
-        let Admission { doc, outcomes, is_line } = admission;
+        let Admission { doc, outcomes, is_line, .. } = admission;
         let (mut fitting, mut answered) = (Vec::new(), Vec::new());
         let mut progress = false;
         for ((Candidate { arrival, proof }, bytes), outcome) in group.into_iter().zip(outcomes) {
@@ -122,7 +122,8 @@ impl Engine {
     ) -> Result<(Admission, Vec<Offered>), StoreError> {
         let mut asked: BTreeSet<Standing> =
             group.iter().map(|candidate| (candidate.arrival.no, candidate.arrival.seq)).collect();
-        let mut door = Door::default();
+        let number = stage.objects.get(key).map(|staged| staged.row.document);
+        let mut door = Door::knowing(number.and_then(|number| self.indexes.take(number)));
         let mut offered = 0;
         while let Some(Candidate { arrival, .. }) = group.get_mut(offered) {
             offered += 1;
@@ -144,7 +145,10 @@ impl Engine {
             }
         }
         let document = stage.objects.get(key).map(|staged| &*staged.document);
-        let (admission, payloads) = door.admit(document);
+        let (mut admission, payloads) = door.admit(document);
+        if let (Some(number), Some(index)) = (number, admission.index.take()) {
+            self.indexes.keep(number, index);
+        }
         Ok((admission, group.into_iter().zip(payloads).collect()))
     }
 

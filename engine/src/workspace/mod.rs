@@ -77,6 +77,7 @@ pub use resolve::{Resolve, ResolveError};
 pub use undo::UndoError;
 pub use verify::{LogReport, VerifyReport};
 
+use crate::guard::Indexes;
 use crate::judgement::Judges;
 use crate::store::Store;
 use crate::store::rows::{LogKind, LogRow, RebirthRow, StoreRow};
@@ -200,6 +201,8 @@ pub struct Engine {
     /// How far of other logs this device's own has said since it was opened.
     said_seen: BTreeMap<LogId, LogSeq>,
     cache: Cache,
+    /// What is known of the operations in the documents that others have written to.
+    indexes: Indexes,
     highest_epoch: Epoch,
     /// The governance under which everything held here was judged.
     judged_under: Vec<Digest>,

@@ -9,6 +9,7 @@ use super::members::Welcome;
 use super::stage::new_log;
 use super::waiting::Waiting;
 use super::{Engine, LogState, recovery};
+use crate::guard::Indexes;
 use crate::judgement::Judges;
 use crate::store::rows::{self, LogKind, LogRow, PendingRow, StoreRow, WorkspaceKey};
 use crate::store::seal::SealKey;
@@ -252,6 +253,7 @@ impl Engine {
             decisions_stored: HashSet::new(),
             said_seen: BTreeMap::new(),
             cache: Cache::new(),
+            indexes: Indexes::default(),
             next_document: 0,
             objects: 0,
             session_logged: false,
