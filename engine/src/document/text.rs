@@ -205,7 +205,7 @@ mod tests {
         let new: String = (0..20_000).map(|n| format!("{}\n", n * 104_729 % 10_009)).collect();
         let start = std::time::Instant::now();
         assert_eq!(apply(&old, &difference(&old, &new)), new);
-        assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
     }
 
     proptest! {

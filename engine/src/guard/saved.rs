@@ -191,7 +191,7 @@ mod tests {
         all
     }
 
-    fn write(tx: &mut (impl Transactable), numbers: &mut Numbers, list: &ObjId, text: &ObjId) {
+    fn write(tx: &mut impl Transactable, numbers: &mut Numbers, list: &ObjId, text: &ObjId) {
         let (items, characters) = (tx.length(list), tx.length(text));
         let key = format!("k{}", numbers.below(4));
         match numbers.below(9) {
