@@ -1,9 +1,17 @@
-//! The only place that asks the operating system for the time, for randomness and for names.
+//! The only place that asks the operating system for the time, for randomness and for names, and that tells it what to
+//! keep from others.
 //!
 //! What is below takes all of these as arguments; what is above takes them from here.
 
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, setrlimit, umask};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 use syncd_schema::{Actor, Entropy, UnixMicros, limits};
+use zeroize::Zeroizing;
 
 /// The operating system's cryptographically secure randomness.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +25,42 @@ impl Entropy for SystemEntropy {
             std::process::exit(1);
         }
     }
+}
+
+/// Keeps what this process holds from others: its memory, with every key in it, goes into no core dump, nobody but
+/// the administrator can read it, and what it writes is its user's alone unless it says otherwise. To be called before
+/// anything secret is read.
+///
+/// # Errors
+/// When the system does not do that.
+pub fn keep_private() -> io::Result<()> {
+    umask(Mode::RWXG | Mode::RWXO);
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    // A limit of 0 does not stop a handler that cores are piped to; this does, and keeps debuggers out as well.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+/// A short text that nobody but its owner may read.
+///
+/// # Errors
+/// When it cannot be read, is longer than `limit` bytes, is no text, or others may read it.
+pub fn private_text(path: &Path, limit: u64) -> io::Result<Zeroizing<String>> {
+    let refused = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+    let file = File::open(path)?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        return Err(refused("others may read or change it"));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(limit + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > limit { Err(refused("it is too long")) } else { Ok(text) }
+}
+
+/// A variable of the environment, if it is set and is a text that is not empty.
+#[must_use]
+pub fn variable(name: &str) -> Option<Zeroizing<String>> {
+    std::env::var(name).ok().filter(|text| !text.is_empty()).map(Zeroizing::new)
 }
 
 /// The time now. A clock before 1970 reads as 1970.

@@ -108,8 +108,13 @@ async fn start(name: &'static str, root: &Root, shared: Shared, peers: Vec<Ticke
     seed.copy_from_slice(secret.get(..32).unwrap_or_default());
     let config = NodeConfig { listen, name: name.to_owned(), peers, dial: true };
     let node = Node::start(shared.clone(), seed, config).await?;
-    let workspace =
-        Workspace { shared, net: Some(Arc::clone(&node)), addresses: node.addresses(), moves: None };
+    let workspace = Workspace {
+        shared,
+        root: root.clone(),
+        net: Some(Arc::clone(&node)),
+        addresses: node.addresses(),
+        moves: None,
+    };
     Ok(Daemon { name, workspace: Arc::new(workspace), node })
 }
 
@@ -127,8 +132,8 @@ async fn join(name: &'static str, root: &Root, ticket: &Ticket) -> Result<Daemon
 
 impl Daemon {
     async fn call(&self, request: Request) -> Result<Value> {
-        let actor = "user:ada".parse()?;
-        let call = Call { actor, idempotency_key: None, request };
+        let actor = Some("user:ada".parse()?);
+        let call = Call { actor, token: None, idempotency_key: None, request };
         let reply = handle(&self.workspace, call, Arc::new(|_, _| {})).await;
         reply.map_err(|error| format!("{}: {}", self.name, error.message).into())
     }

@@ -4,7 +4,7 @@
 //! codes above 2 are what a script branches on.
 
 use crate::net::NetError;
-use crate::root::{PickError, RootError, SetupError};
+use crate::root::{BindError, PickError, RootError, SetupError};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::error::Error;
@@ -291,6 +291,15 @@ impl From<RootError> for ApiError {
             ),
             RootError::Foreign(_) => {
                 Self::failed("root_foreign", message, "remove it, or choose a --root with a shorter path")
+            }
+            RootError::Bind(BindError::Bound(_)) => Self::failed(
+                "exists",
+                message,
+                "`agent revoke` it first if its token is lost or known to others; else choose another name",
+            ),
+            RootError::Bind(BindError::Full) => Self::failed("limit", message, "`agent list` shows them"),
+            RootError::Bind(BindError::Unbound(_)) => {
+                Self::not_found(message, "`agent list` shows those that have one")
             }
             RootError::Pick(PickError::None) => {
                 Self::failed("no_workspace", message, "make one with `init`, or join one with `join TICKET`")

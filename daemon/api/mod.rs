@@ -5,6 +5,7 @@
 //! same answers. Answers are the JSON that `--json` prints. Requests are JSON too:
 //! `{"actor":"user:ada","request":{"get":{"object":"n1"}}}`.
 
+mod caller;
 mod cards;
 mod error;
 mod import;
@@ -15,11 +16,13 @@ mod rebirth;
 mod schema;
 mod write;
 
+pub use caller::CallerError;
 pub use cards::AnswerIn;
 pub use error::{ApiError, exit};
 pub use import::{Content, FileIn};
 pub use rebirth::RebirthIn;
 
+pub(crate) use caller::may_be_bound;
 pub(crate) use cards::waits;
 pub(crate) use error::chain;
 pub(crate) use import::failure;
@@ -27,6 +30,7 @@ pub(crate) use policy::{may_set_own, tested};
 pub(crate) use read::verdict;
 
 use crate::net::{NetError, Node};
+use crate::root::{AgentToken, Root};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -51,8 +55,12 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 /// One request of one actor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Call {
-    /// On whose behalf.
-    pub actor: Actor,
+    /// On whose behalf, unless a token says that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
+    /// The token of the agent that calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<AgentToken>,
     /// The caller's key: a write repeated under it is the same operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
@@ -307,6 +315,8 @@ impl Request {
 pub struct Workspace {
     /// The engine.
     pub shared: Shared,
+    /// The directory it is in, which says which agents have a token.
+    pub root: Root,
     /// The network, in a daemon and in commands that need it.
     pub net: Option<Arc<Node>>,
     /// Where this device was reached last, for tickets that are made while it is not.
@@ -320,10 +330,19 @@ pub struct Workspace {
 /// # Errors
 /// When it is refused or fails; nothing was changed then.
 pub async fn handle(workspace: &Arc<Workspace>, call: Call, progress: Progress) -> Reply {
-    let span = call.request.span(&call.actor);
+    let proven = caller::prove(&workspace.root, call.actor.as_ref(), call.token.as_ref());
+    let actor = match proven {
+        Ok(actor) => actor,
+        Err(error) => {
+            let workspace = Arc::clone(workspace);
+            let noted = tokio::task::spawn_blocking(move || caller::turn_away(&workspace, error)).await;
+            return Err(noted.unwrap_or_else(|_| ApiError::internal("the refusal was not put on record")));
+        }
+    };
+    let span = call.request.span(&actor);
     // What the caller did not name, the answer does.
     let unknown = if call.request.object().is_some() { &["operation"][..] } else { &["object", "operation"] };
-    let reply = carry_out(workspace, call, progress).instrument(span.clone()).await;
+    let reply = carry_out(workspace, actor, call, progress).instrument(span.clone()).await;
     span.in_scope(|| match &reply {
         Ok(answer) => {
             for name in unknown {
@@ -339,7 +358,7 @@ pub async fn handle(workspace: &Arc<Workspace>, call: Call, progress: Progress) 
     reply
 }
 
-async fn carry_out(workspace: &Arc<Workspace>, call: Call, progress: Progress) -> Reply {
+async fn carry_out(workspace: &Arc<Workspace>, actor: Actor, call: Call, progress: Progress) -> Reply {
     match call.request {
         Request::Sync { peer } => sync(workspace, peer, &progress).await,
         Request::Confirm { ticket, code } => invite::confirm(workspace, ticket, code).await,
@@ -349,7 +368,7 @@ async fn carry_out(workspace: &Arc<Workspace>, call: Call, progress: Progress) -
             // The engine waits for the disk and for other callers; the network must not wait with it.
             let done = tokio::task::spawn_blocking(move || {
                 let _entered = span.enter();
-                at_once(&workspace, call, &progress)
+                at_once(&workspace, actor, call, &progress)
             })
             .await;
             done.unwrap_or_else(|_| Err(ApiError::internal("the request was not finished")))
@@ -358,8 +377,8 @@ async fn carry_out(workspace: &Arc<Workspace>, call: Call, progress: Progress) -
 }
 
 /// Everything that needs the engine alone.
-fn at_once(workspace: &Workspace, call: Call, progress: &Progress) -> Reply {
-    let who = write::Who { actor: call.actor, idempotency_key: call.idempotency_key, note: None };
+fn at_once(workspace: &Workspace, actor: Actor, call: Call, progress: &Progress) -> Reply {
+    let who = write::Who { actor, idempotency_key: call.idempotency_key, note: None };
     match call.request {
         Request::Status => read::status(workspace),
         Request::Put { collection, object, value } => write::put(workspace, who, collection, object, value),

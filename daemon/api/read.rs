@@ -18,6 +18,7 @@ pub(super) fn status(workspace: &Workspace) -> Reply {
         let findings = status.findings.iter().map(|finding| {
             let mut row = json(finding)?;
             if let Value::Object(row) = &mut row {
+                row.insert("finding".to_owned(), json(&finding.id())?);
                 row.insert("at".to_owned(), finding.last_at.rfc3339().into());
                 row.insert("first_at".to_owned(), finding.first_at.rfc3339().into());
                 row.insert("last_at".to_owned(), finding.last_at.rfc3339().into());

@@ -26,9 +26,13 @@ pub(super) struct Global {
     /// Which workspace, by its local name or its id [default: the only one, else `default`]
     #[arg(long, global = true, value_name = "NAME")]
     pub(super) workspace: Option<String>,
-    /// On whose behalf; types are user, agent, system, connector, worker [default: user: and the login name]
+    /// On whose behalf; types are user, agent, system, connector, worker; a name that has a token needs it
+    /// [default: the token's agent, else user: and the login name]
     #[arg(long, global = true, value_name = "TYPE:ID")]
     pub(super) actor: Option<Actor>,
+    /// A file with the token that `agent add` printed; SYNCD_AGENT_TOKEN may hold the token instead
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) agent_token_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -133,6 +137,9 @@ pub(super) enum Command {
         /// Its id
         id: String,
     },
+    /// Agents that prove with a token who they are
+    #[command(subcommand)]
+    Agent(Agent),
     /// Policies
     #[command(subcommand)]
     Policy(Policy),
@@ -302,6 +309,22 @@ pub(super) enum Repair {
     Rollback {
         /// The operation that answered, as `card` names it
         operation: OperationId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Agent {
+    /// Make a token for an agent and print it, once; from then on nobody can write under its name without it
+    Add {
+        /// The agent's name; `connector:NAME` and `worker:NAME` are possible too
+        name: String,
+    },
+    /// The agents that have or had a token
+    List,
+    /// End an agent's token; its name works again when `agent add` made another
+    Revoke {
+        /// The agent's name
+        name: String,
     },
 }
 

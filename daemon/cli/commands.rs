@@ -1,7 +1,7 @@
 //! What each command asks, and how its answer is printed. Commands of several steps have files of their own.
 
 use super::args::{Command, Edit, Evidence, Policy, Put, Rebirth, Repair, Resolve, Schema};
-use super::{Context, cards, import, invite, join, policy, print, progress, up};
+use super::{Context, agent, cards, import, invite, join, policy, print, progress, up};
 use crate::api::{self, AnswerIn, ApiError, Call, RebirthIn, Request, exit};
 use crate::os;
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<u8, ApiEr
         Command::Init { name } => init(context, name.as_deref()),
         Command::Invite(args) => invite::run(context, &args).await,
         Command::Join { ticket, name } => join::run(context, &ticket, name.as_deref()).await,
+        Command::Agent(command) => agent::run(context, command),
         Command::Import { paths } => import::run(context, &paths).await,
         Command::Policy(Policy::Check { file, device }) => policy::check(context, &file, device),
         Command::Policy(Policy::Set { file, device: true, .. }) => {

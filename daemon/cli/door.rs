@@ -3,7 +3,7 @@
 //! A daemon or another command may be starting or stopping at this moment: then neither the socket nor the store is
 //! to be had, and both are tried again for a while.
 
-use super::{Context, network};
+use super::{Caller, Context, network};
 use crate::api::{self, ApiError, Call, Progress, Reply, Request, Workspace};
 use crate::root::{Root, RootError, SetupError};
 use crate::socket::{Client, ClientError};
@@ -58,9 +58,10 @@ impl Context {
         Ok(self.root.aliases()?.pick(self.workspace.as_deref()).map_err(RootError::from)?)
     }
 
-    /// A call on behalf of this command's actor.
+    /// A call on behalf of whoever runs this command.
     pub(super) fn call(&self, request: Request) -> Call {
-        Call { actor: self.actor.clone(), idempotency_key: None, request }
+        let Caller { named, token } = self.caller.clone();
+        Call { actor: named, token, idempotency_key: None, request }
     }
 
     /// Asks the workspace that is meant.
@@ -119,7 +120,7 @@ const fn is_over(error: &SetupError, again: bool) -> bool {
 
 fn workspace(root: &Root, id: &WorkspaceId, engine: Engine) -> Result<Workspace, ApiError> {
     let addresses = root.network(id)?.addresses;
-    Ok(Workspace { shared: Shared::new(engine), net: None, addresses, moves: None })
+    Ok(Workspace { shared: Shared::new(engine), root: root.clone(), net: None, addresses, moves: None })
 }
 
 /// Why a door gave no answer of the workspace.

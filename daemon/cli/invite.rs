@@ -47,6 +47,7 @@ async fn serve_one(context: &Context, id: &WorkspaceId, workspace: &Arc<Workspac
     let node = network::start(context, id, &shared, None, Vec::new()).await?;
     let with_node = Arc::new(Workspace {
         shared: shared.clone(),
+        root: context.root.clone(),
         net: Some(Arc::clone(&node)),
         addresses: Vec::new(),
         moves: None,

@@ -3,6 +3,7 @@
 //! A command that touches a workspace becomes one request, and `door` finds who carries it out: the daemon, or
 //! this process. Start with [`main`]; `args` is the contract, `commands` what each command does.
 
+mod agent;
 mod args;
 mod cards;
 mod commands;
@@ -19,8 +20,8 @@ mod up;
 
 use crate::api::{ApiError, exit};
 use crate::os;
-use crate::root::Root;
-use args::Cli;
+use crate::root::{AgentToken, Root};
+use args::{Cli, Global};
 use clap::Parser;
 use clap::error::ErrorKind;
 use output::Output;
@@ -37,8 +38,37 @@ struct Context {
     root: Root,
     /// The workspace that was named, if one was.
     workspace: Option<String>,
-    actor: Actor,
+    caller: Caller,
     output: Output,
+}
+
+/// Who runs a command.
+#[derive(Clone, Debug)]
+struct Caller {
+    /// Who is named, if somebody is or nobody shows a token.
+    named: Option<Actor>,
+    /// The token that was shown.
+    token: Option<AgentToken>,
+}
+
+impl Caller {
+    /// Whoever shows a token need not name itself; whoever does neither is the person who is logged in.
+    fn new(global: &Global) -> Result<Self, ApiError> {
+        let token = agent::shown(global.agent_token_file.as_deref())?;
+        let named = global.actor.clone().or_else(|| token.is_none().then(os::login));
+        Ok(Self { named, token })
+    }
+}
+
+impl Context {
+    /// Who acts, where that must be a person: whoever shows a token is none.
+    fn person(&self) -> Result<Actor, ApiError> {
+        let named = self.caller.named.clone().filter(|_| self.caller.token.is_none());
+        named.ok_or_else(|| {
+            let hint = "have a person do it, without SYNCD_AGENT_TOKEN and --agent-token-file";
+            ApiError::failed("refused", "an agent may not do this", hint).with_exit(exit::REFUSED)
+        })
+    }
 }
 
 /// Runs the program.
@@ -52,6 +82,9 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error, output),
     };
     log_to_stderr(cli.global.verbose);
+    if let Err(error) = os::keep_private() {
+        tracing::warn!(%error, "the system does not keep this process's memory from others");
+    }
     // A panic was reported by the hook; what is left is to end in an orderly way.
     let result = std::panic::catch_unwind(|| run(cli, output));
     let result = result.unwrap_or_else(|_| Err(ApiError::internal("the command was not finished")));
@@ -69,9 +102,9 @@ fn run(cli: Cli, output: Output) -> Result<u8, ApiError> {
                 ApiError::failed("runtime", format!("cannot start threads: {error}"), "free some resources")
             },
         )?;
+    let caller = Caller::new(&cli.global)?;
     let result = Root::locate(cli.global.root).map_err(ApiError::from).and_then(|root| {
-        let actor = cli.global.actor.unwrap_or_else(os::login);
-        let context = Context { root, workspace: cli.global.workspace, actor, output };
+        let context = Context { root, workspace: cli.global.workspace, caller, output };
         runtime.block_on(commands::run(&context, cli.command))
     });
     // Tasks hold the store; a store that is closed in order opens without repair.

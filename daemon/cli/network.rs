@@ -123,6 +123,7 @@ async fn with_node(
     let node = start(context, id, &shared, None, Vec::new()).await?;
     let workspace = Workspace {
         shared: shared.clone(),
+        root: context.root.clone(),
         net: Some(Arc::clone(&node)),
         addresses: workspace.addresses.clone(),
         moves: None,

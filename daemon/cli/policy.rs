@@ -52,7 +52,7 @@ pub(super) fn put_in_force(answer: &Value) -> String {
 
 /// Makes a file the policy of this device alone, or takes that away: for every workspace, and at once where a daemon runs.
 pub(super) async fn set_own(context: &Context, file: Option<&Path>) -> Result<u8, ApiError> {
-    api::may_set_own(&context.actor)?;
+    api::may_set_own(&context.person()?)?;
     let text = file.map(commands::read_text).transpose()?;
     if let (Some(text), Some(file)) = (&text, file) {
         syncd_policy::check_own(text).map_err(|error| invalid(file, &error))?;

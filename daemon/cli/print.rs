@@ -123,13 +123,34 @@ pub(super) fn status(answer: &Value) -> String {
         ]
     };
     out.push_str(&table(rows(answer, "logs").iter().map(log).collect()));
-    for finding in rows(answer, "findings") {
+    out.push_str(&findings(answer));
+    out
+}
+
+/// Findings shown to a person, the most severe first; `--json` has all.
+const FINDINGS: usize = 20;
+
+fn findings(answer: &Value) -> String {
+    let all = rows(answer, "findings");
+    let mut out = String::new();
+    for finding in all.iter().take(FINDINGS) {
+        let times = match finding.get("count").and_then(Value::as_u64) {
+            Some(count) if count > 1 => {
+                format!("{count} times since {}, last {}", text(finding, "first_at"), text(finding, "at"))
+            }
+            _ => text(finding, "at"),
+        };
         out.push_str(&format!(
-            "{}: {}\n  {}\n",
+            "{} {} at {}, {times}: {}\n  {}\n",
+            text(finding, "severity"),
             text(finding, "kind"),
+            text(finding, "place"),
             text(finding, "text"),
             text(finding, "next")
         ));
+    }
+    if all.len() > FINDINGS {
+        out.push_str(&format!("and {} findings more: `status --json`\n", all.len() - FINDINGS));
     }
     out
 }
@@ -455,6 +476,22 @@ mod tests {
     fn cells_are_aligned_and_lines_have_no_tail() {
         let lines = vec![vec!["a".into(), "b".into(), String::new()], vec!["äöü".into(), "c".into()]];
         assert_eq!(table(lines), "a    b\näöü  c\n");
+    }
+
+    #[test]
+    fn findings_say_where_how_often_and_what_next_and_end() {
+        let finding = |n: u64| {
+            json!({ "kind": "log_fork", "place": format!("log {n}"), "severity": "critical", "text": "two", "next": "look",
+                    "first_at": "1970", "at": "1971", "count": n })
+        };
+        let shown = findings(&json!({ "findings": [finding(1), finding(3)] }));
+        let expected = "critical log_fork at log 1, 1971: two\n  look\n\
+                        critical log_fork at log 3, 3 times since 1970, last 1971: two\n  look\n";
+        assert_eq!(shown, expected);
+        let many: Vec<Value> = (0..25).map(finding).collect();
+        let shown = findings(&json!({ "findings": many }));
+        assert!(shown.ends_with("and 5 findings more: `status --json`\n"), "{shown}");
+        assert_eq!(shown.lines().count(), 2 * FINDINGS + 1);
     }
 
     #[test]

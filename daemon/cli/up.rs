@@ -98,6 +98,7 @@ async fn work(
     let (sender, mut moves) = mpsc::channel(1);
     let workspace = Workspace {
         shared: shared.clone(),
+        root: context.root.clone(),
         net: Some(Arc::clone(&node)),
         addresses: Vec::new(),
         moves: Some(sender),

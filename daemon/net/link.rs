@@ -4,13 +4,17 @@
 //! is between them. Each step runs with the engine alone and ends with what it made durable.
 
 use super::{Node, NodeEvent, Peer, held, on_disk, pairing};
+use crate::api::chain;
 use crate::os;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use syncd_engine::session::{Input, Output, Session};
 use syncd_schema::LogId;
 use syncd_schema::message::{CloseCode, Control, Segment};
-use syncd_transport::{ControlReceiver, ControlSender, Link, LogReceiver, Purpose, dialler_to_keep};
+use syncd_transport::frame::FrameError;
+use syncd_transport::{
+    ControlReceiver, ControlSender, Link, LinkError, LogReceiver, Purpose, dialler_to_keep,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -265,6 +269,7 @@ async fn read_control(link: Link, mut receiver: ControlReceiver, inputs: mpsc::S
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!(%error, "the control stream ended");
+                tell_breach(&inputs, &error).await;
                 return;
             }
         }
@@ -286,6 +291,7 @@ async fn read_logs(link: Link, inputs: mpsc::Sender<Input>) {
                     return;
                 }
                 tracing::debug!(%error, "a log stream did not begin well");
+                tell_breach(&inputs, &error).await;
             }
         }
         while readers.try_join_next().is_some() {}
@@ -303,8 +309,22 @@ async fn read_log(mut receiver: LogReceiver, inputs: mpsc::Sender<Input>) {
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!(log = %receiver.log(), %error, "a log stream ended");
+                tell_breach(&inputs, &error).await;
                 return;
             }
         }
+    }
+}
+
+/// Has the session end where a stream ended because of what the peer sent. A stream that was cut is nobody's fault.
+async fn tell_breach(inputs: &mpsc::Sender<Input>, error: &LinkError) {
+    let is_breach = match error {
+        LinkError::Frame(error) => !matches!(error, FrameError::Truncated { .. }),
+        LinkError::Message(_) | LinkError::OtherLog { .. } => true,
+        _ => false,
+    };
+    if is_breach {
+        // A session that is over has nothing to end.
+        let _ = inputs.send(Input::Broken(chain(error))).await;
     }
 }

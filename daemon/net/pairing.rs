@@ -74,7 +74,7 @@ impl InviterHost for Host {
         match found {
             Ok((workspace, invitation)) => invitation.map(|invitation| OpenTicket {
                 workspace,
-                secret: Zeroizing::new(invitation.secret),
+                secret: invitation.secret,
                 role: invitation.role,
                 expires: invitation.expires,
                 used: invitation.used,

@@ -29,6 +29,21 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_dir(parent)
 }
 
+/// Takes from others what rights they have to a file or directory, if it is there. Whether they could read it.
+pub(crate) fn make_private(path: &Path) -> io::Result<bool> {
+    let mode = match fs::symlink_metadata(path) {
+        // What a link points to is somebody's decision.
+        Ok(found) if found.is_symlink() => return Ok(false),
+        Ok(found) => found.permissions().mode(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if mode & 0o077 != 0 {
+        fs::set_permissions(path, Permissions::from_mode(mode & 0o700))?;
+    }
+    Ok(mode & 0o044 != 0)
+}
+
 /// Removes a file, durably; one that is not there is removed already.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {

@@ -4,6 +4,7 @@
 //! identity                         64 secret bytes in hex
 //! workspaces.json                  names of workspaces
 //! policy.cedar                     the policy of this device alone, if it has one
+//! agents.json                      which agents have a token, and the tokens' hashes
 //! workspaces/<id>/store.redb       the store
 //! workspaces/<id>/store.key        32 random bytes that seal it
 //! workspaces/<id>/network.json     where its daemon listened last
@@ -15,11 +16,13 @@
 //! is what a crash left of a workspace that nobody was told of. Start with [`Root::locate`]; making and opening
 //! the workspaces themselves is in [`stores`].
 
+mod agents;
 mod aliases;
 mod files;
 mod policy;
 pub mod stores;
 
+pub use agents::{AGENTS, AgentToken, Agents, BindError, Binding, ParseTokenError};
 pub use aliases::{Aliases, DEFAULT, PickError, check_name};
 pub use stores::SetupError;
 
@@ -69,6 +72,9 @@ pub enum RootError {
     /// Which workspace is meant cannot be said.
     #[error(transparent)]
     Pick(#[from] PickError),
+    /// A name cannot be bound to a token, or its token not revoked.
+    #[error(transparent)]
+    Bind(#[from] BindError),
 }
 
 /// What is remembered about the network between runs: the content of `network.json`.

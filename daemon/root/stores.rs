@@ -4,10 +4,11 @@
 
 use super::{DEFAULT, PickError, Root, RootError, aliases, files, io};
 use crate::os::{self, SystemEntropy};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use syncd_engine::store::StoreError;
 use syncd_engine::workspace::Welcome;
 use syncd_engine::{Config, Engine, Identity, Location, OpenError};
+use syncd_evidence::{Finding, FindingKind, Severity};
 use syncd_schema::ticket::Ticket;
 use syncd_schema::{WorkspaceId, ports};
 use zeroize::Zeroizing;
@@ -82,15 +83,32 @@ impl Root {
     /// When its store is in use, damaged, or its key or the identity is missing.
     pub fn open(&self, workspace: &WorkspaceId) -> Result<Engine, SetupError> {
         let missing = |name: &str| RootError::Damaged { path: self.dir.join(name), rule: "it must be there" };
-        let secret = self.secret()?.ok_or_else(|| missing("identity"))?;
         let dir = self.workspace_dir(workspace);
+        let exposed = self.hide(&dir)?;
+        let secret = self.secret()?.ok_or_else(|| missing("identity"))?;
         let path = dir.join("store.key");
         let bytes = files::read(&path).map_err(io("read", &path))?.map(Zeroizing::new).unwrap_or_default();
         let key: Option<[u8; 32]> = bytes.as_slice().try_into().ok();
         let damaged = || RootError::Damaged { path, rule: "it holds the 32 bytes that open the store" };
         let key = Zeroizing::new(key.ok_or_else(damaged)?);
         let policy = self.own_policy()?;
-        Ok(Engine::open(Config { policy, ..config(&dir, key, &secret) })?)
+        let mut engine = Engine::open(Config { policy, ..config(&dir, key, &secret) })?;
+        for path in exposed {
+            engine.note_finding(exposed_file(&path)).map_err(OpenError::from)?;
+        }
+        Ok(engine)
+    }
+
+    /// Takes from others what rights they have to a workspace's files, as a restored backup may give them. Returns those
+    /// with keys or work in them that others could read.
+    fn hide(&self, dir: &Path) -> Result<Vec<PathBuf>, RootError> {
+        let mut exposed = Vec::new();
+        for path in [self.dir.join("identity"), dir.join("store.key"), dir.join("store.redb")] {
+            if files::make_private(&path).map_err(io("change", &path))? {
+                exposed.push(path);
+            }
+        }
+        Ok(exposed)
     }
 
     /// Makes a store in a new directory and moves that to where it belongs. The caller holds the lock.
@@ -116,6 +134,14 @@ impl Root {
         files::sync_dir(&all).map_err(io("write", &all))?;
         Ok(workspace)
     }
+}
+
+fn exposed_file(path: &Path) -> Finding {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let text = format!("others on this machine could read {}; they cannot any more", path.display());
+    let next = "if somebody may have read it: `join` as a new device with another --root, and have an admin remove this one";
+    let (kind, severity) = (FindingKind::ExposedFile, Severity::Critical);
+    Finding::new(kind, &format!("file {name}"), severity, &text, next, os::now())
 }
 
 fn config(dir: &Path, store_key: Zeroizing<[u8; 32]>, secret: &Zeroizing<[u8; 64]>) -> Config {

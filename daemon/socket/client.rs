@@ -8,6 +8,7 @@ use std::path::Path;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use zeroize::Zeroizing;
 
 /// A connection to a running daemon.
 #[derive(Debug)]
@@ -59,7 +60,9 @@ impl Client {
     /// # Errors
     /// When it went away or speaks another version.
     pub async fn ask(&mut self, call: &Call, progress: &Progress) -> Result<Reply, ClientError> {
-        self.writer.write_all(&encode(call)).await.map_err(|_| ClientError::Gone)?;
+        // It may hold a token.
+        let line = Zeroizing::new(encode(call));
+        self.writer.write_all(&line).await.map_err(|_| ClientError::Gone)?;
         loop {
             let line = read_line(&mut self.reader, ANSWER_BYTES).await.map_err(|_| ClientError::Gone)?;
             let line = line.ok_or(ClientError::Gone)?;

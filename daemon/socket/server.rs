@@ -2,12 +2,14 @@
 
 use super::{CLIENTS, IDLE, Line, ReadLineError, encode, read_line};
 use crate::api::{self, ApiError, Call, Progress, Workspace};
+use crate::os;
 use crate::root::Root;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use syncd_schema::{WorkspaceId, limits};
+use syncd_evidence::{Finding, FindingKind, Severity};
+use syncd_schema::{UnixMicros, WorkspaceId, limits};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -15,12 +17,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::Instrument;
+use zeroize::Zeroizing;
 
 /// Progress lines that wait to be written: newer ones make older ones worthless.
 const PROGRESS_KEPT: usize = 16;
 
 /// How long requests that are being carried out may hold up the daemon's end.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// How often strangers are put on record, in microseconds.
+const STRANGERS_EVERY: u64 = 10_000_000;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -82,13 +88,18 @@ async fn accept(
     let places = Arc::new(Semaphore::new(CLIENTS));
     // Dropped with this task, and all connections with it.
     let mut connections = JoinSet::new();
+    let mut strangers = Strangers::default();
     loop {
         let accepted = tokio::select! {
             accepted = next_client(&listener, &places) => accepted,
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
         match accepted {
-            Ok((stream, place)) if is_owner(&stream, owner) => {
+            Ok((stream, place)) => {
+                if let Some(other) = stranger(&stream, owner) {
+                    strangers.turn_away(&workspace, other);
+                    continue;
+                }
                 let (workspace, stopping) = (Arc::clone(&workspace), stopping.clone());
                 let connection = async move {
                     serve(stream, &workspace, stopping).await;
@@ -96,7 +107,6 @@ async fn accept(
                 };
                 connections.spawn(connection.in_current_span());
             }
-            Ok(_) => tracing::warn!("somebody else than the owner of the root directory used the socket"),
             Err(error) => {
                 // Out of file handles, most likely: they come back when connections end.
                 tracing::warn!(%error, "a connection to the socket was not accepted");
@@ -117,9 +127,62 @@ async fn next_client(
     Ok((listener.accept().await?.0, place))
 }
 
-/// The file system already keeps others out; this also stops those who got in through a link or a loose parent.
-fn is_owner(stream: &UnixStream, owner: u32) -> bool {
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == owner || peer.uid() == 0)
+/// The file system already keeps others out; this also stops those who got in through a link or a loose parent. Who it is,
+/// if it is not the owner of the root directory or the administrator.
+fn stranger(stream: &UnixStream, owner: u32) -> Option<Stranger> {
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == owner || peer.uid() == 0 => None,
+        Ok(peer) => Some(Stranger(Some(peer.uid()))),
+        Err(_) => Some(Stranger(None)),
+    }
+}
+
+/// Another user of this machine; the system may not say which.
+struct Stranger(Option<u32>);
+
+impl std::fmt::Display for Stranger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(user) => write!(f, "user {user}"),
+            None => f.write_str("an unknown user"),
+        }
+    }
+}
+
+/// Strangers turned away. What is put on record costs a commit, so that a stranger who knocks all the time is put on record
+/// once in a while, with a count.
+#[derive(Default)]
+struct Strangers {
+    last: Option<UnixMicros>,
+    waiting: u64,
+}
+
+impl Strangers {
+    fn turn_away(&mut self, workspace: &Arc<Workspace>, who: Stranger) {
+        tracing::warn!(%who, "somebody else than the owner of the root directory used the socket");
+        let now = os::now();
+        self.waiting = self.waiting.saturating_add(1);
+        if self.last.is_some_and(|last| last.plus(STRANGERS_EVERY) > now) {
+            return;
+        }
+        self.last = Some(now);
+        let text =
+            format!("{who} of this machine used the socket of this device's daemon, and was not heard");
+        let next =
+            "make the root directory its owner's alone with `chmod 700`, and find out what that user runs";
+        let (kind, severity) = (FindingKind::LocalRefusal, Severity::Warning);
+        let finding = Finding::new(kind, &format!("socket, {who}"), severity, &text, next, now);
+        let finding = Finding { count: std::mem::take(&mut self.waiting), ..finding };
+        let workspace = Arc::clone(workspace);
+        let span = tracing::Span::current();
+        tokio::task::spawn_blocking(move || {
+            let _entered = span.enter();
+            match workspace.shared.with(|engine| engine.note_finding(finding)) {
+                Ok(events) => workspace.shared.tell(&events),
+                Err(error) => tracing::error!(%error, "the refused user was not put on record"),
+            }
+        });
+    }
 }
 
 async fn serve(stream: UnixStream, workspace: &Arc<Workspace>, mut stopping: watch::Receiver<bool>) {
@@ -144,7 +207,8 @@ async fn serve(stream: UnixStream, workspace: &Arc<Workspace>, mut stopping: wat
 /// The next request; none when the client is done or was silent for too long.
 async fn next_call(reader: &mut BufReader<OwnedReadHalf>) -> Option<Result<Call, ApiError>> {
     let line = match timeout(IDLE, read_line(reader, limits::REQUEST_BYTES)).await {
-        Ok(Ok(line)) => line?,
+        // It may hold a token.
+        Ok(Ok(line)) => Zeroizing::new(line?),
         Ok(Err(error @ ReadLineError::TooLong(_))) => {
             return Some(Err(ApiError::failed("too_large", error.to_string(), "split the request")));
         }

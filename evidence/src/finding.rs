@@ -55,11 +55,20 @@ pub enum FindingKind {
     /// Work of this device was dropped from every device, by somebody who may do that.
     #[n(10)]
     WorkDropped,
+    /// A member said something that is no part of the protocol, and was not heard any further.
+    #[n(11)]
+    BrokenProtocol,
+    /// Somebody on this machine was not let in: another user, or a program without the token of the name it gave.
+    #[n(12)]
+    LocalRefusal,
+    /// Others on this machine could read a file with a key in it.
+    #[n(13)]
+    ExposedFile,
 }
 
 impl FindingKind {
     /// Every kind, in the order of their codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::RefusedPayload,
         Self::LogFork,
         Self::Rollback,
@@ -71,6 +80,9 @@ impl FindingKind {
         Self::LimitReached,
         Self::UnknownMember,
         Self::WorkDropped,
+        Self::BrokenProtocol,
+        Self::LocalRefusal,
+        Self::ExposedFile,
     ];
 
     /// A word for people and filters; also what the id is derived from, so it never changes.
@@ -88,6 +100,9 @@ impl FindingKind {
             Self::LimitReached => "limit_reached",
             Self::UnknownMember => "unknown_member",
             Self::WorkDropped => "work_dropped",
+            Self::BrokenProtocol => "broken_protocol",
+            Self::LocalRefusal => "local_refusal",
+            Self::ExposedFile => "exposed_file",
         }
     }
 }

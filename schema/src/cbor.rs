@@ -43,6 +43,39 @@ pub enum CborError {
     },
 }
 
+/// Bytes that are wiped when dropped, encoded as a byte string: for `#[cbor(with = …)]`.
+pub mod secret {
+    use minicbor::decode::Error as DecodeError;
+    use minicbor::encode::Error as EncodeError;
+    use minicbor::encode::Write;
+    use minicbor::{Decoder, Encoder};
+    use zeroize::Zeroizing;
+
+    /// Encodes them.
+    ///
+    /// # Errors
+    /// When the writer fails.
+    pub fn encode<C, W: Write, const N: usize>(
+        bytes: &Zeroizing<[u8; N]>,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), EncodeError<W::Error>> {
+        e.bytes(bytes.as_slice())?.ok()
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When there is no byte string of their length.
+    pub fn decode<C, const N: usize>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<Zeroizing<[u8; N]>, DecodeError> {
+        let bytes: [u8; N] = d.bytes()?.try_into().map_err(|_| DecodeError::message("not as many bytes"))?;
+        Ok(Zeroizing::new(bytes))
+    }
+}
+
 /// Encodes a value. Writing to memory cannot fail.
 pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(256);

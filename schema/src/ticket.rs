@@ -13,10 +13,11 @@ use data_encoding::{Encoding, Specification};
 use minicbor::{Decode, Encode};
 use std::fmt;
 use std::net::SocketAddr;
+use zeroize::Zeroizing;
 
 const PREFIX: &str = "syncd1";
 
-/// Whoever holds a ticket may join once, until it expires.
+/// Whoever holds a ticket may join once, until it expires. Its secret is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct Ticket {
@@ -31,8 +32,8 @@ pub struct Ticket {
     pub addresses: Vec<String>,
     /// 128 random bits, known to the inviter and the holder.
     #[n(3)]
-    #[cbor(with = "minicbor::bytes")]
-    pub secret: [u8; 16],
+    #[cbor(with = "cbor::secret")]
+    pub secret: Zeroizing<[u8; 16]>,
     /// What the joiner will be.
     #[n(4)]
     pub role: Role,
@@ -74,7 +75,7 @@ impl Ticket {
     /// The ticket's public name: what the inviter stores, and never the secret itself.
     #[must_use]
     pub fn name(&self) -> crate::ids::Digest {
-        domain::hash("ticket", &[self.workspace.as_bytes(), &self.secret])
+        domain::hash("ticket", &[self.workspace.as_bytes(), self.secret.as_slice()])
     }
 
     /// The addresses that can be dialled.
@@ -93,8 +94,10 @@ impl Ticket {
             return Err(TicketError::TooLong);
         }
         let body = text.strip_prefix(PREFIX).ok_or(TicketError::Prefix)?;
+        let body = Zeroizing::new(body.to_ascii_lowercase());
         let bytes = base32()
-            .and_then(|encoding| encoding.decode(body.to_ascii_lowercase().as_bytes()).ok())
+            .and_then(|encoding| encoding.decode(body.as_bytes()).ok())
+            .map(Zeroizing::new)
             .ok_or(TicketError::Damaged)?;
         let (content, checksum) = bytes.split_last_chunk::<4>().ok_or(TicketError::Damaged)?;
         if domain::sha256(content).0.first_chunk::<4>() != Some(checksum) {
@@ -111,7 +114,7 @@ impl Ticket {
 
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = cbor::encode(self);
+        let mut bytes = Zeroizing::new(cbor::encode(self));
         let checksum = domain::sha256(&bytes);
         bytes.extend(checksum.0.iter().take(4));
         let encoding = base32().ok_or(fmt::Error)?;
@@ -128,7 +131,7 @@ mod tests {
             workspace: WorkspaceId([1; 16]),
             inviter: DeviceId([2; 32]),
             addresses: vec!["127.0.0.1:4433".into()],
-            secret: [3; 16],
+            secret: Zeroizing::new([3; 16]),
             role: Role::Member,
             expires: UnixMicros(9),
         }

@@ -39,7 +39,7 @@ fn a_wrong_ticket_lets_nobody_in_and_leaves_the_right_one_usable() {
     let mut text = ticket.to_string();
     text.replace_range(20..21, if &text[20..21] == "a" { "b" } else { "a" });
     eve.run(&["join", &text]).fails(2, "usage");
-    let guessed = Ticket { secret: [7; 16], ..ticket.clone() };
+    let guessed = Ticket { secret: [7; 16].into(), ..ticket.clone() };
     eve.run(&["join", &guessed.to_string()]).fails(1, "not_joined");
     let other_workspace = Ticket { workspace: "ab".repeat(16).parse().unwrap(), ..ticket.clone() };
     eve.run(&["join", &other_workspace.to_string()]).fails(1, "not_joined");

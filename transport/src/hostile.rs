@@ -232,7 +232,6 @@ mod relayed {
     };
     use syncd_schema::ticket::Ticket;
     use syncd_schema::{DeviceId, Digest, Entropy, Role, UnixMicros, WorkspaceId};
-    use zeroize::Zeroizing;
 
     struct Host(Ticket);
 
@@ -243,7 +242,7 @@ mod relayed {
         async fn find_ticket(&mut self, name: Digest) -> Option<OpenTicket> {
             (name == self.0.name()).then(|| OpenTicket {
                 workspace: self.0.workspace,
-                secret: Zeroizing::new(self.0.secret),
+                secret: self.0.secret.clone(),
                 role: self.0.role,
                 expires: self.0.expires,
                 used: false,
@@ -310,7 +309,7 @@ mod relayed {
             workspace: WorkspaceId([7; 16]),
             inviter: inviter.device(),
             addresses: Vec::new(),
-            secret: [8; 16],
+            secret: [8; 16].into(),
             role: Role::Member,
             expires: UnixMicros(1),
         };

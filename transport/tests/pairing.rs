@@ -35,7 +35,7 @@ fn ticket(inviter: DeviceId, at: &Endpoint) -> Ticket {
         workspace: WorkspaceId([7; 16]),
         inviter,
         addresses: vec![addr(at).to_string()],
-        secret: [8; 16],
+        secret: [8; 16].into(),
         role: Role::Member,
         expires: UnixMicros(2_000),
     }
@@ -44,7 +44,7 @@ fn ticket(inviter: DeviceId, at: &Endpoint) -> Ticket {
 fn open_ticket(ticket: &Ticket) -> OpenTicket {
     OpenTicket {
         workspace: ticket.workspace,
-        secret: Zeroizing::new(ticket.secret),
+        secret: ticket.secret.clone(),
         role: ticket.role,
         expires: ticket.expires,
         used: false,

@@ -34,7 +34,7 @@ fn ticket() -> Ticket {
         workspace: WorkspaceId([7; 16]),
         inviter: device(1),
         addresses: Vec::new(),
-        secret: [8; 16],
+        secret: [8; 16].into(),
         role: Role::Member,
         expires: UnixMicros(2_000),
     }
@@ -44,7 +44,7 @@ fn open_ticket(confirm: bool) -> OpenTicket {
     let ticket = ticket();
     OpenTicket {
         workspace: ticket.workspace,
-        secret: Zeroizing::new(ticket.secret),
+        secret: ticket.secret.clone(),
         role: ticket.role,
         expires: ticket.expires,
         used: false,

@@ -36,6 +36,8 @@ pub enum Input {
     Segment(Box<Segment>),
     /// Logs grew here, by a local write or by another session.
     Grew,
+    /// The peer sent what is no message, or no entries of the log that its stream is of.
+    Broken(String),
 }
 
 /// What a session wants done.
@@ -91,6 +93,8 @@ pub struct Session {
     asked_payloads: BTreeSet<LogId>,
     /// Second histories that the peer was told of.
     branches_told: usize,
+    /// What the peer said that is no part of the protocol, until that is on record.
+    breach: Option<String>,
 }
 
 impl Session {
@@ -109,6 +113,7 @@ impl Session {
             told: Told::default(),
             asked_payloads: BTreeSet::new(),
             branches_told: 0,
+            breach: None,
         }
     }
 
@@ -230,6 +235,7 @@ impl Session {
             (Phase::Flowing | Phase::Comparing, Input::Control(Control::Ask { log, from })) => {
                 self.answer(engine, log, from, &mut out)?;
             }
+            (_, Input::Broken(what)) => self.close(CloseCode::Protocol, &what, &mut out),
             (_, Input::Control(Control::Close { code, text })) => {
                 self.phase = Phase::Closed;
                 out.push(Output::Close(code, text));
@@ -240,6 +246,11 @@ impl Session {
             }
         }
         self.ask_payloads(engine, &mut out);
+        if let Some(what) = self.breach.take() {
+            let events = engine.note_broken_protocol(&self.peer, &what, now)?;
+            // The last of all ends the session.
+            out.insert(0, Output::Events(events));
+        }
         Ok(out)
     }
 
@@ -255,6 +266,9 @@ impl Session {
     }
 
     fn close(&mut self, code: CloseCode, text: &str, out: &mut Vec<Output>) {
+        if code == CloseCode::Protocol {
+            self.breach = Some(text.to_owned());
+        }
         self.phase = Phase::Closed;
         out.push(Output::Control(Control::Close { code, text: text.to_owned() }));
         out.push(Output::Close(code, text.to_owned()));
@@ -456,6 +470,8 @@ impl Session {
         }
         tracing::warn!(peer = %self.peer.short(), log = %log, %error, "a segment was not taken");
         self.close(CloseCode::Protocol, &error.to_string(), out);
+        // A finding says so already.
+        self.breach = None;
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use syncd_schema::{
     Collection, DeviceId, Digest, EntryKind, Epoch, Incarnation, LogId, LogSeq, ObjectId, OperationId, Role,
     UnixMicros, cbor, limits,
 };
+use zeroize::{Zeroize, Zeroizing};
 
 /// What a log of this store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -430,7 +431,7 @@ pub struct PeerRow {
 }
 
 /// One row of `tickets`, under the ticket's name: the secret is kept until it is used or expires.
-#[derive(Clone, Debug, Encode, Decode)]
+#[derive(Clone, Encode, Decode)]
 #[cbor(array)]
 pub struct TicketRow {
     /// What the joiner will be.
@@ -441,14 +442,20 @@ pub struct TicketRow {
     pub expires: UnixMicros,
     /// The secret; of no use once the ticket is.
     #[n(2)]
-    #[cbor(with = "minicbor::bytes")]
-    pub secret: [u8; 16],
+    #[cbor(with = "cbor::secret")]
+    pub secret: Zeroizing<[u8; 16]>,
     /// Whether the inviter types the joiner's code first.
     #[n(3)]
     pub confirm: bool,
     /// When it was used.
     #[n(4)]
     pub used: Option<UnixMicros>,
+}
+
+impl std::fmt::Debug for TicketRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TicketRow({})", self.role.word())
+    }
 }
 
 /// One row of `idempotency`.
@@ -505,7 +512,7 @@ impl std::fmt::Debug for WorkspaceKey {
 
 impl Drop for WorkspaceKey {
     fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.key);
+        self.key.zeroize();
     }
 }
 

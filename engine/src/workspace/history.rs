@@ -356,7 +356,9 @@ impl Engine {
         }
         if let Ok(operation) = id.parse::<OperationId>() {
             if let Some(found) = self.find_operation(operation)? {
-                return self.explain_entry(&found).map(Some);
+                let mut explained = self.explain_entry(&found)?;
+                self.add_findings_of(&mut explained, self.log_id(found.no).as_ref(), &found.record.entry)?;
+                return Ok(Some(explained));
             }
             if let Some(record) = self.ledger_record(operation)? {
                 return self.explain_record(&record).map(Some);
@@ -528,7 +530,10 @@ impl Engine {
             because.push(stop.to_string());
         }
         next.dedup();
-        Ok(Some(Explanation { subject: object.to_string(), state: state.to_owned(), because, next }))
+        let mut explained =
+            Explanation { subject: object.to_string(), state: state.to_owned(), because, next };
+        self.add_findings_about(&mut explained, object)?;
+        Ok(Some(explained))
     }
 
     fn log_name(&self, no: LogNo) -> String {

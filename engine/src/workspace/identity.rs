@@ -37,7 +37,7 @@ impl Identity {
     #[must_use]
     pub fn from_secret(secret: &Zeroizing<[u8; 64]>) -> Self {
         let (signing, agreement) = secret.split_at(32);
-        let seed: [u8; 32] = signing.try_into().unwrap_or_default();
+        let seed: Zeroizing<[u8; 32]> = Zeroizing::new(signing.try_into().unwrap_or_default());
         // RFC 9180 section 4.1 derives the pair from keying material, so any 32 bytes will do.
         let (agreement, public) = Suite::derive_keypair(agreement);
         let agreement_public = Digest(public.to_bytes().into());

@@ -11,6 +11,7 @@ use crate::store::rows::{self, TicketRow};
 use crate::store::tables::Table;
 use crate::store::{Batch, StoreError};
 use minicbor::{Decode, Encode};
+use std::fmt;
 use syncd_evidence::{Finding, FindingKind, Outcome, RecordKind, Severity};
 use syncd_schema::governance::WrappedKey;
 use syncd_schema::ticket::Ticket;
@@ -18,6 +19,7 @@ use syncd_schema::{
     Actor, DeviceId, Digest, EntryKind, Epoch, Genesis, Member, OperationType, Role, UnixMicros, cbor,
     limits, ports,
 };
+use zeroize::Zeroizing;
 
 /// What an enrolled device gets to begin with.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -47,13 +49,13 @@ impl Welcome {
     }
 }
 
-/// An open invitation, as the pairing protocol needs it.
-#[derive(Clone, Debug)]
+/// An open invitation, as the pairing protocol needs it. Printing it shows no secret.
+#[derive(Clone)]
 pub struct Invitation {
     /// The ticket's name.
     pub name: Digest,
     /// Its secret.
-    pub secret: [u8; 16],
+    pub secret: Zeroizing<[u8; 16]>,
     /// What the joiner will be.
     pub role: Role,
     /// When it stops working.
@@ -62,6 +64,12 @@ pub struct Invitation {
     pub confirm: bool,
     /// Whether it was used.
     pub used: bool,
+}
+
+impl fmt::Debug for Invitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Invitation({}, {})", self.name.short(), self.role.word())
+    }
 }
 
 /// Why a device is not let in.
@@ -111,12 +119,12 @@ impl Engine {
         if !self.governance().role(&self.device()).is_some_and(Role::may_govern) {
             return Err(MemberError::NotPermitted);
         }
-        let secret = ports::random(self.store.entropy());
+        let secret = Zeroizing::new(ports::random(self.store.entropy()));
         let ticket = Ticket {
             workspace: self.workspace,
             inviter: self.device(),
             addresses: addresses.into_iter().take(limits::TICKET_ADDRESSES).collect(),
-            secret,
+            secret: secret.clone(),
             role,
             expires,
         };

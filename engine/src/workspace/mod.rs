@@ -19,6 +19,7 @@ mod decided;
 mod end;
 mod erase;
 mod expiry;
+mod finding;
 mod govern;
 mod held;
 mod history;
@@ -218,6 +219,8 @@ pub struct Engine {
     /// How much is compared at most: see [`Engine::compare_at_most`].
     comparable: usize,
     keys: BTreeMap<u32, SealKey>,
+    /// How many places of each kind of finding are listed.
+    places: finding::Places,
 }
 
 /// Entries name few different governance heads at a time.

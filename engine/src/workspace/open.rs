@@ -262,6 +262,7 @@ impl Engine {
             last_record: UnixMicros(0),
             comparable: crate::conflict::MOST_CLOCKS,
             keys,
+            places: BTreeMap::new(),
             store,
         };
         engine.read_logs()?;
@@ -347,7 +348,7 @@ impl Engine {
         let number = last.and_then(|(key, _)| key.first_chunk::<8>().map(|n| u64::from_be_bytes(*n)));
         self.next_document = number.map_or(0, |number| number + 1);
         self.objects = self.store.count(Table::Objects)?;
-        Ok(())
+        self.read_places()
     }
 
     /// The rules under the chain's current heads.

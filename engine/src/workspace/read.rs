@@ -440,15 +440,6 @@ impl Engine {
         }))
     }
 
-    /// Everything somebody should look at.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn findings(&self) -> Result<Vec<Finding>, StoreError> {
-        let rows = self.store.prefix(Table::Findings, &[])?;
-        Ok(rows.iter().filter_map(|(_, bytes)| Finding::from_bytes(bytes).ok()).collect())
-    }
-
     /// How many documents are loaded: memory follows them.
     #[must_use]
     pub fn loaded_documents(&self) -> usize {

@@ -102,7 +102,10 @@ pub(crate) struct Stage {
     /// Entries that may have decided something about whole objects.
     pub(super) deciding: Vec<Decided>,
     pub(super) bursts: Bursts,
-    findings: HashMap<Digest, Finding>,
+    /// Findings as this commit leaves them.
+    pub(super) findings: HashMap<Digest, Finding>,
+    /// Those the ledger is told of, and whether each is new.
+    pub(super) raised: Vec<(Digest, bool)>,
     decisions_of_last: BTreeSet<Digest>,
     said_seen: Vec<(LogId, LogSeq)>,
 }
@@ -166,6 +169,7 @@ impl Engine {
             deciding: Vec::new(),
             bursts: Bursts::default(),
             findings: HashMap::new(),
+            raised: Vec::new(),
             decisions_of_last: BTreeSet::new(),
             said_seen: Vec::new(),
         }
@@ -326,30 +330,6 @@ impl Engine {
         digest
     }
 
-    /// Raises a finding, or counts it again.
-    pub(crate) fn find(&self, stage: &mut Stage, finding: Finding) -> Result<(), StoreError> {
-        let id = finding.id();
-        let mut known = match stage.findings.remove(&id) {
-            Some(known) => Some(known),
-            None => match self.store.get(Table::Findings, &id.0)? {
-                Some(bytes) => Finding::from_bytes(&bytes).ok(),
-                None => None,
-            },
-        };
-        match &mut known {
-            Some(known) => {
-                known.merge(&finding);
-            }
-            None => {
-                stage.events.push(Event::Finding { kind: finding.kind.word(), text: finding.text.clone() });
-            }
-        }
-        let finding = known.unwrap_or(finding);
-        stage.batch.put(Table::Findings, id.0.to_vec(), finding.to_bytes());
-        stage.findings.insert(id, finding);
-        Ok(())
-    }
-
     /// The document of an object on this stage: taken from the cache or loaded when first asked for.
     pub(crate) fn staged_object<'s>(
         &mut self,
@@ -423,6 +403,7 @@ impl Engine {
         if stage.erases {
             stage.batch.put(Table::Keys, ERASING.to_vec(), Vec::new());
         }
+        self.record_findings(&mut stage);
         self.seal_ledger(&mut stage)?;
         for ((no, seq), row) in &stage.pending {
             let at = key::position(*no, *seq);
@@ -446,6 +427,7 @@ impl Engine {
 
     /// After the commit: what was staged becomes what is canonical.
     fn install(&mut self, mut stage: Stage, objects: BTreeMap<ObjectKey, StagedObject>) -> Vec<Event> {
+        self.count_places(&stage);
         for (no, state) in stage.logs {
             match state.row.kind {
                 LogKind::Device(log) => {

@@ -81,7 +81,7 @@ fn tickets() {
         workspace: workspace(),
         inviter: device(),
         addresses: vec!["127.0.0.1:4433".to_owned(), "[::1]:4433".to_owned()],
-        secret: [0x71; 16],
+        secret: [0x71; 16].into(),
         role: Role::Member,
         expires: TIME,
     };

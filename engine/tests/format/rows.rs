@@ -205,7 +205,7 @@ fn rows() {
     check_row(
         &mut file,
         "tickets",
-        &TicketRow { role: Role::Agent, expires: TIME, secret: [0x71; 16], confirm: true, used: None },
+        &TicketRow { role: Role::Agent, expires: TIME, secret: [0x71; 16].into(), confirm: true, used: None },
     );
     let governance = GovernanceRow {
         id: digest(0x96),

@@ -19,8 +19,8 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Characters of a code: 40 bits, and one guess.
 const CODE_CHARS: usize = 8;
 
-/// The TLS session a pairing runs over, as one side sees it.
-#[derive(Clone, Debug)]
+/// The TLS session a pairing runs over, as one side sees it. Printing it shows nothing that only its ends know.
+#[derive(Clone)]
 pub struct Channel {
     /// Bytes that only the two ends of the session can derive.
     pub exporter: [u8; 32],
@@ -28,6 +28,12 @@ pub struct Channel {
     pub joiner: DeviceId,
     /// The device that accepted.
     pub inviter: DeviceId,
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Channel(joiner {}, inviter {})", self.joiner.short(), self.inviter.short())
+    }
 }
 
 impl Channel {

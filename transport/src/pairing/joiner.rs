@@ -7,7 +7,6 @@ use std::fmt;
 use syncd_schema::ports::random;
 use syncd_schema::ticket::Ticket;
 use syncd_schema::{Digest, Entropy};
-use zeroize::Zeroizing;
 
 /// What the joiner says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +94,7 @@ impl Joiner {
     ) -> (Self, Vec<JoinEffect>) {
         let channel = Channel { inviter: ticket.inviter, ..channel };
         let nonce: Nonce = random(entropy);
-        let secret = Secret { workspace: ticket.workspace, bytes: Zeroizing::new(ticket.secret) };
+        let secret = Secret { workspace: ticket.workspace, bytes: ticket.secret.clone() };
         let commitment =
             channel.commitment(&nonce, &candidate.name, &candidate.key_agreement, &candidate.key_signature);
         let proof = channel.joiner_proof(&secret, &commitment);
