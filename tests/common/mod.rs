@@ -222,6 +222,11 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until it ends by itself.
     pub fn finish(mut self) -> i32 {
         self.child.wait().unwrap().code().unwrap_or(-1)

@@ -9,10 +9,12 @@
 mod common;
 
 mod disk;
+mod doors;
 mod fork;
 mod kill;
 mod logs;
 mod paper;
 mod progress;
+mod secrets;
 mod tickets;
 mod tree;
