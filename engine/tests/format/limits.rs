@@ -33,6 +33,7 @@ fn the_document_names_every_limit_and_its_value() {
         ENTRY_NOTE_BYTES,
         PATH_BYTES,
         JSON_DEPTH,
+        COUNTER,
         JSON_BYTES,
         DEVICES,
         EPOCHS,

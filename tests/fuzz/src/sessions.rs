@@ -111,7 +111,7 @@ fn as_bytes(input: &Input) -> Vec<u8> {
     match input {
         Input::Control(control) => control.to_bytes(),
         Input::Segment(segment) => segment.to_bytes(),
-        Input::Grew => Vec::new(),
+        Input::Grew | Input::Broken(_) => Vec::new(),
     }
 }
 

@@ -77,7 +77,7 @@ fn ticket() -> Seeds {
         workspace: log().workspace,
         inviter: log().device,
         addresses: vec!["127.0.0.1:4433".to_owned(), "[::1]:4433".to_owned()],
-        secret: [3; 16],
+        secret: [3; 16].into(),
         role: Role::Agent,
         expires: UnixMicros(1_700_000_000_000_000),
     };
