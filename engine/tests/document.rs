@@ -295,6 +295,8 @@ fn errors_leave_the_document_as_it_was() {
         fails(Edit::Increment { path: "/c".into(), by: i64::MAX }),
         EditError::CounterOverflow { .. }
     ));
+    let far = fails(Edit::Increment { path: "/c".into(), by: syncd_schema::limits::COUNTER + 1 });
+    assert!(matches!(far, EditError::CounterOverflow { .. }), "{far}");
     let step = fails(patch(
         json!([{"op": "add", "path": "/new", "value": 1}, {"op": "test", "path": "/n", "value": 6}]),
     ));

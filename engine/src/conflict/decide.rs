@@ -4,7 +4,7 @@ use super::sides::item;
 use super::{
     Alternative, Choice, Conflict, Keep, Key, Kind, OpName, Question, Settlement, answers, kept, resolution,
 };
-use crate::document::node::{Node, Planner};
+use crate::document::node::{self, Node, Planner};
 use crate::document::writer::{Spot, Writer};
 use crate::document::{self, EditError, EncodedChange};
 use automerge::transaction::CommitOptions;
@@ -147,9 +147,7 @@ fn answer_at(
     let node = match answer {
         Answer::Value(value) => Planner::at(writer.manifest, &path).plan(value)?,
         Answer::Keep(Alternative { keep: Keep::Gone, .. }) => return empty(writer, &spot, &path, is_there),
-        Answer::Keep(Alternative { keep: Keep::Count(count), .. }) => {
-            Node::Scalar(ScalarValue::counter(*count))
-        }
+        Answer::Keep(Alternative { keep: Keep::Count(count), .. }) => Node::Scalar(node::counter(*count)),
         Answer::Keep(Alternative { keep: Keep::Container(container), .. }) => {
             let kind = doc.object_type(container.object())?;
             Node::read(doc, &automerge::Value::Object(kind), &container.object())?

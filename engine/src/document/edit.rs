@@ -228,14 +228,15 @@ fn increment(writer: &mut Writer<'_, '_>, path: &str, by: i64) -> Result<(), Edi
         ScalarValue::Int(n) if writer.rule(&steps) == Some(FieldRule::Counter) => (*n, false),
         _ => return Err(not_counter()),
     };
-    if value.checked_add(by).is_none() {
+    let goes_too_far = |n: i64| n.unsigned_abs() > limits::COUNTER.unsigned_abs();
+    if value.checked_add(by).is_none() || goes_too_far(by) || !is_counter && goes_too_far(value) {
         return Err(EditError::CounterOverflow { path: pointer::excerpt(path) });
     }
     if by == 0 {
         return Ok(());
     }
     if !is_counter {
-        writer.put(&spot, &steps, &super::node::Node::Scalar(ScalarValue::counter(value)))?;
+        writer.put(&spot, &steps, &super::node::Node::Scalar(super::node::counter(value)))?;
     }
     writer.reserve(1, 0)?;
     match spot {

@@ -77,7 +77,7 @@ pub enum EditError {
         path: String,
     },
     /// The sum does not fit.
-    #[error("the counter at {path:?} would exceed 64 bits")]
+    #[error("the counter at {path:?} cannot be changed by that much: at most 4398046511104 (2^42) at once")]
     CounterOverflow {
         /// The path.
         path: String,

@@ -86,7 +86,7 @@ impl<'m> Planner<'m> {
         if let Some(n) = number.as_i64() {
             if self.rule() == Some(FieldRule::Counter) {
                 self.special.push((pointer::join(&self.path), FieldRule::Counter));
-                return ScalarValue::counter(n);
+                return counter(n);
             }
             return ScalarValue::Int(n);
         }
@@ -129,7 +129,7 @@ impl Node {
             // A counter is written as it stands: what it began with would lose the counting.
             Entry::Scalar(scalar) => {
                 return Ok(Self::Scalar(match scalar.as_ref() {
-                    ScalarValue::Counter(counter) => ScalarValue::counter(i64::from(counter)),
+                    ScalarValue::Counter(count) => counter(i64::from(count)),
                     other => other.clone(),
                 }));
             }
@@ -246,6 +246,14 @@ pub(crate) fn write_root<T: Transactable>(tx: &mut T, members: &[(String, Node)]
 }
 
 /// The members of an object in the order of their keys, whatever order the JSON library keeps.
+/// A counter; beyond what counters may hold a plain number, which nobody adds to.
+pub(crate) fn counter(n: i64) -> ScalarValue {
+    match n.unsigned_abs() <= limits::COUNTER.unsigned_abs() {
+        true => ScalarValue::counter(n),
+        false => ScalarValue::Int(n),
+    }
+}
+
 pub(crate) fn sorted(map: &Map<String, Value>) -> Vec<(&String, &Value)> {
     let mut members: Vec<_> = map.iter().collect();
     members.sort_unstable_by_key(|(key, _)| *key);

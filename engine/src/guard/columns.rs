@@ -184,7 +184,7 @@ impl<'a> Columns<'a> {
 }
 
 /// Something a run-length coded column holds.
-pub(crate) trait Packed<'a>: Sized + Copy {
+pub(crate) trait Packed<'a>: Sized + Copy + PartialEq {
     fn unpack(reader: &mut Reader<'a>) -> Result<Self, Refused>;
 }
 
@@ -209,36 +209,56 @@ impl<'a> Packed<'a> for &'a str {
 }
 
 /// The runs of a column: a value or null, and how often. Literal runs are given value by value.
-pub(crate) struct Runs<'a> {
+///
+/// Of a change, only the one form is let through that an encoder writes: what is repeated is one run, what is not is a
+/// literal, and neighbours that could be one run are one. Other forms of the same content would come back out of a document
+/// as other bytes.
+pub(crate) struct Runs<'a, V> {
     pub(crate) reader: Reader<'a>,
     literal: u64,
+    is_strict: bool,
+    /// What was given last, and whether it ended a literal run.
+    last: Option<(Option<V>, bool)>,
 }
 
-impl<'a> Runs<'a> {
+impl<'a, V: Packed<'a>> Runs<'a, V> {
+    /// Runs in whatever form, as of what was let in already.
     pub(crate) const fn new(reader: Reader<'a>) -> Self {
-        Self { reader, literal: 0 }
+        Self { reader, literal: 0, is_strict: false, last: None }
     }
 
-    pub(crate) fn next<V: Packed<'a>>(&mut self) -> Result<Option<(Option<V>, u64)>, Refused> {
-        if self.literal > 0 {
-            self.literal -= 1;
-            return Ok(Some((Some(V::unpack(&mut self.reader)?), 1)));
-        }
-        if self.reader.is_empty() {
+    const fn strict(reader: Reader<'a>) -> Self {
+        Self { is_strict: true, ..Self::new(reader) }
+    }
+
+    pub(crate) fn next(&mut self) -> Result<Option<(Option<V>, u64)>, Refused> {
+        if self.literal == 0 && self.reader.is_empty() {
             return Ok(None);
         }
         let at = self.reader;
-        match self.reader.signed()? {
-            0 => match self.reader.unsigned()? {
-                0 => Err(at.refuse(Reason::BadRun)),
-                count => Ok(Some((None, count))),
-            },
-            count if count > 0 => Ok(Some((Some(V::unpack(&mut self.reader)?), count.unsigned_abs()))),
-            count => {
-                self.literal = count.unsigned_abs() - 1;
-                Ok(Some((Some(V::unpack(&mut self.reader)?), 1)))
+        let refused = || at.refuse(Reason::BadRun);
+        let (value, count, is_literal) = if self.literal > 0 {
+            self.literal -= 1;
+            (Some(V::unpack(&mut self.reader)?), 1, true)
+        } else {
+            match self.reader.signed()? {
+                0 => (None, self.reader.unsigned()?, false),
+                1 if self.is_strict => return Err(refused()),
+                count if count > 0 => (Some(V::unpack(&mut self.reader)?), count.unsigned_abs(), false),
+                _ if self.is_strict && self.last.is_some_and(|(_, was_literal)| was_literal) => {
+                    return Err(refused());
+                }
+                count => {
+                    self.literal = count.unsigned_abs() - 1;
+                    (Some(V::unpack(&mut self.reader)?), 1, true)
+                }
             }
+        };
+        if count == 0 || self.is_strict && self.last.is_some_and(|(last, _)| last == value) {
+            return Err(refused());
         }
+        self.last = Some((value, is_literal));
+        Ok(Some((value, count)))
     }
 }
 
@@ -248,11 +268,11 @@ fn walk<'a, V: Packed<'a>>(
     most: u64,
     mut each: impl FnMut(Option<V>, u64, &Reader<'a>) -> Result<(), Refused>,
 ) -> Result<u64, Refused> {
-    let mut runs = Runs::new(column);
+    let mut runs = Runs::<V>::strict(column);
     let mut total = 0_u64;
     loop {
         let at = runs.reader;
-        let Some((value, count)) = runs.next::<V>()? else { return Ok(total) };
+        let Some((value, count)) = runs.next()? else { return Ok(total) };
         total = total.saturating_add(count);
         if total > most {
             return Err(at.refuse(Reason::TooManyOps { claimed: total }));
@@ -277,7 +297,16 @@ fn optional<'a, V: Packed<'a>>(
     expected: u64,
     each: impl FnMut(Option<V>, u64, &Reader<'a>) -> Result<(), Refused>,
 ) -> Result<(), Refused> {
-    if column.is_empty() { Ok(()) } else { exactly(column, expected, each) }
+    if column.is_empty() {
+        return Ok(());
+    }
+    let mut each = each;
+    let mut is_needed = false;
+    exactly(column, expected, |value, times, at| {
+        is_needed |= value.is_some();
+        each(value, times, at)
+    })?;
+    if is_needed { Ok(()) } else { Err(column.refuse(Reason::BadRun)) }
 }
 
 /// Checks the sums of a delta coded column: each is from `low` up to but not including `end`.

@@ -65,13 +65,26 @@ impl<B> Default for Door<B> {
 
 impl<B> Door<B> {
     /// With what is known of the document's operations, or of what they were before.
-    pub(crate) fn knowing(index: Option<Index>) -> Self {
+    #[must_use]
+    pub fn knowing(index: Option<Index>) -> Self {
         Self {
             batch: Batch::default(),
             offered: Vec::new(),
             ready: Vec::new(),
             waiting: HashMap::new(),
             operations: Operations::Before(index),
+        }
+    }
+
+    /// Gives up what was offered, and gives back what is known of the document without it.
+    #[must_use]
+    pub fn give_up(self) -> Option<Index> {
+        match self.operations {
+            Operations::Before(index) => index,
+            Operations::Known(mut index) => {
+                index.undo();
+                Some(index)
+            }
         }
     }
 }

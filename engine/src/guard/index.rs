@@ -84,7 +84,7 @@ struct Before {
 
 /// The operations of one document.
 #[derive(Clone, Debug)]
-pub(crate) struct Index {
+pub struct Index {
     /// The heads of the document that it knows, sorted.
     heads: Vec<Digest>,
     actors: HashMap<Vec<u8>, ActorNo>,
@@ -255,11 +255,18 @@ impl Index {
             }
         }
         self.heads = heads;
-        self.runs.truncate(actors);
-        self.actors.retain(|_, no| (*no as usize) < actors);
-        self.containers.truncate(containers);
-        self.made.retain(|_, no| (*no as usize) < containers);
-        self.names.retain(|_, no| (*no as usize) < names);
+        // Walked only where there is something to forget: most changes bring nothing of the kind.
+        if self.runs.len() > actors {
+            self.runs.truncate(actors);
+            self.actors.retain(|_, no| (*no as usize) < actors);
+        }
+        if self.containers.len() > containers {
+            self.containers.truncate(containers);
+            self.made.retain(|_, no| (*no as usize) < containers);
+        }
+        if self.names.len() > names {
+            self.names.retain(|_, no| (*no as usize) < names);
+        }
         self.begin();
     }
 }

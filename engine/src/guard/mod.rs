@@ -36,7 +36,7 @@ mod semantics;
 mod trial;
 
 pub use door::{Door, Form};
-pub(crate) use index::Index;
+pub use index::Index;
 pub(crate) use known::Indexes;
 pub(crate) use quiet::catch;
 pub use refused::{Place, Reason, Refused};
@@ -79,7 +79,7 @@ pub struct Admission {
     /// Whether what was let in is one line of work on top of all there was.
     pub is_line: bool,
     /// What is known of the operations, where that was needed: with those of what was let in.
-    pub(crate) index: Option<Index>,
+    pub index: Option<Index>,
 }
 
 impl Admission {

@@ -126,7 +126,7 @@ impl<'a> Ops<'a> {
 
 /// One column, item by item; nulls for ever when it is empty or used up.
 pub(super) struct Cursor<'a, V> {
-    runs: Runs<'a>,
+    runs: Runs<'a, V>,
     value: Option<V>,
     left: u64,
 }
