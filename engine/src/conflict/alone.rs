@@ -55,7 +55,7 @@ pub fn said_alone(bytes: &[u8], room: &mut Room) -> Value {
             (Key::Name(name), Action::Delete) => removed.push(Value::from(name.clone())),
             (Key::Name(name), Action::Increment(by)) => drop(set.insert(name.clone(), json!({ "plus": by }))),
             (Key::Element(_), Action::Put(value)) => match (added.last_mut(), value) {
-                (Some(Value::String(typed)), ScalarValue::Str(next)) if operation.goes_on() => {
+                (Some(Value::String(typed)), ScalarValue::Str(next)) if operation.goes_on => {
                     typed.push_str(next);
                 }
                 _ => added.push(plain(value)),

@@ -293,7 +293,7 @@ impl<'w> Touch<'w> {
                 touch.written.insert(&operation.slot);
             }
             touch.replaced.extend(&operation.preds);
-            if let Some(Key::Element(after)) = operation.after.as_ref().filter(|_| !operation.goes_on()) {
+            if let Some(Key::Element(after)) = operation.after.as_ref().filter(|_| !operation.goes_on) {
                 touch.replaced.insert(after);
             }
             if seen.insert(&operation.slot.object) {

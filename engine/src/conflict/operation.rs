@@ -99,6 +99,9 @@ pub struct Operation {
     pub slot: Slot,
     /// After what it inserts, if it does.
     pub after: Option<Key>,
+    /// Whether it types right after what its change typed just before. The first of a change never does: it may be that its
+    /// author only goes on, and knew more by then.
+    pub goes_on: bool,
     /// What it does.
     pub action: Action,
     /// The operations on its slot that it replaces, deletes or adds to.
@@ -110,13 +113,6 @@ impl Operation {
     #[must_use]
     pub const fn adds(&self) -> bool {
         !matches!(self.action, Action::Delete)
-    }
-
-    /// Whether it types right after what its author typed just before.
-    #[must_use]
-    pub fn goes_on(&self) -> bool {
-        let is_last = |name: &OpName| name.counter + 1 == self.name.counter && name.actor == self.name.actor;
-        matches!(&self.after, Some(Key::Element(after)) if is_last(after))
     }
 
     /// Whether it decides what its slot holds.
@@ -153,7 +149,10 @@ pub(super) fn operations(change: &Change, index: usize) -> Vec<Operation> {
             false => (key, None),
         };
         let preds = operation.pred.iter().map(OpName::of).collect();
-        operations.push(Operation { name, change: index, slot: Slot { object, key }, after, action, preds });
+        let last = operations.last().map(|last: &Operation| &last.name);
+        let goes_on = matches!(&after, Some(Key::Element(after)) if Some(after) == last);
+        let slot = Slot { object, key };
+        operations.push(Operation { name, change: index, slot, after, goes_on, action, preds });
     }
     operations
 }

@@ -100,7 +100,7 @@ fn are_worked_in(window: &Window, operations: &[usize], characters: &[&OpName]) 
     let characters: HashSet<&OpName> = characters.iter().copied().collect();
     operations.iter().filter_map(|index| window.operations().get(*index)).any(|operation| {
         match (&operation.after, &operation.slot.key) {
-            (Some(Key::Element(after)), _) => characters.contains(after) && !operation.goes_on(),
+            (Some(Key::Element(after)), _) => characters.contains(after) && !operation.goes_on,
             (None, Key::Element(element)) => characters.contains(element),
             _ => false,
         }

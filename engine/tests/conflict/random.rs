@@ -247,3 +247,9 @@ fn some_hundred_scripts_agree_with_the_reference() {
     let count = std::env::var("SYNCD_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(300);
     scripts(from..from + count);
 }
+
+/// Of what several typed alike, one copy is where its author went on typing with the next change.
+#[test]
+fn whoever_goes_on_typing_has_worked_in_a_copy() {
+    script(9_284);
+}
