@@ -150,6 +150,7 @@ fn held(rule: Rule, world: &World, dice: &mut Dice) -> Option<Op> {
     };
     let mut op = base.unwrap_or_else(|| put("held"));
     match rule {
+        Rule::CounterHeld(n) => op.value = (COUNTER, encode::signed(n)),
         Rule::Float(bits) => op.value = (FLOAT, bits.to_le_bytes().to_vec()),
         Rule::Timestamp(n) => op.value = (TIMESTAMP, encode::signed(n)),
         Rule::UnknownType(kind) => op.value = (kind, vec![1; dice.roll(12)]),

@@ -141,19 +141,20 @@ fn list(tx: &mut Transaction<'_>, map: &ObjId, items: usize) -> ObjId {
     list
 }
 
+/// As deep as honest work goes here: lists in lists with a map now and then, or maps and lists in turn.
 fn nested(doc: &mut Automerge, are_maps: bool) {
     commit(doc, &[1; 16], |tx| {
         let mut here = tx.put_object(ROOT, "in", ObjType::List).expect("put");
-        for n in 2..edits::DEEPEST {
-            here = if are_maps || n % 7 == 0 {
+        let mut depth = 2;
+        while depth + 2 <= edits::DEEPEST {
+            if are_maps || depth % 7 == 0 {
                 let map = tx.insert_object(&here, 0, ObjType::Map).expect("inserted");
-                tx.put(&map, "n", n as i64).expect("put");
-                tx.put_object(&map, "in", ObjType::List).expect("put")
+                tx.put(&map, "n", depth as i64).expect("put");
+                here = tx.put_object(&map, "in", ObjType::List).expect("put");
+                depth += 2;
             } else {
-                tx.insert_object(&here, 0, ObjType::List).expect("inserted")
-            };
-            if n > edits::DEEPEST / 2 && are_maps {
-                break;
+                here = tx.insert_object(&here, 0, ObjType::List).expect("inserted");
+                depth += 1;
             }
         }
     });

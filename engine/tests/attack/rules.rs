@@ -57,6 +57,8 @@ pub enum Rule {
     LongCharacter,
     NoCharacter,
     HugeCharacter,
+    /// A counter that is not counted.
+    CounterHeld(i64),
     CounterAt(i64),
     CounterBy(i64),
     CounterTwice(i64),
@@ -88,11 +90,9 @@ pub fn all() -> Vec<Rule> {
     rules.extend([MAP, LIST, TEXT].map(R::InsertMadeInText));
     rules.extend([NULL, 1, UNSIGNED, SIGNED, FLOAT, BYTES, COUNTER, TIMESTAMP, 12].map(R::CharacterOf));
     let extremes = [i64::MAX, i64::MIN, 1 << 53, -(1 << 62), 1 << 62];
-    rules.extend(
-        extremes
-            .iter()
-            .flat_map(|n| [R::CounterAt(*n), R::CounterBy(*n), R::CounterTwice(*n), R::Timestamp(*n)]),
-    );
+    rules.extend(extremes.iter().flat_map(|n| {
+        [R::CounterHeld(*n), R::CounterAt(*n), R::CounterBy(*n), R::CounterTwice(*n), R::Timestamp(*n)]
+    }));
     let floats = [
         f64::NAN.to_bits(),
         u64::MAX,
