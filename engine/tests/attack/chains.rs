@@ -50,7 +50,7 @@ pub fn all() -> Vec<Chain> {
     for many in [20, 500] {
         all.extend([C::PutsOnKey(many), C::PutsOverAll(many), C::Increments(many), C::Deletions(many)]);
         all.extend([C::AtHead(many), C::Backwards(many), C::PutsOnItem(many), C::Containers(many)]);
-        all.extend([C::Beside(many / 5), C::EmptyChanges(many / 5), C::Texts(many)]);
+        all.extend([C::Beside(many / 20), C::EmptyChanges(many / 20), C::Texts(many)]);
     }
     all
 }
