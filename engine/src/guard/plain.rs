@@ -8,6 +8,7 @@ use super::ops::{Key, Ops, action, value};
 use super::references::OpRef;
 use super::refused::Refused;
 use super::scan::{Layout, Scanned};
+use super::semantics;
 use super::trial::RELOAD_OPS;
 use crate::document;
 use automerge::{Automerge, ObjType, ROOT, ReadDoc};
@@ -39,7 +40,12 @@ fn replaces_what_is_shown(doc: &Automerge, scanned: &Scanned, layout: &Layout<'_
             action::DELETE => op.value.0 == value::NULL && !replaced.is_empty(),
             _ => false,
         };
-        if !is_write || slots.contains(&(object, key)) || !are_shown(doc, object, key, &replaced) {
+        let is_valued = semantics::check_value(&op, &layout.columns.value).is_ok();
+        if !is_write
+            || !is_valued
+            || slots.contains(&(object, key))
+            || !are_shown(doc, object, key, &replaced)
+        {
             return Ok(false);
         }
         slots.push((object, key));

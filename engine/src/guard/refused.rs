@@ -118,7 +118,7 @@ pub enum Reason {
         /// The operation's number.
         counter: u64,
     },
-    /// Takes away or adds to nothing, or inserts and replaces at once.
+    /// Takes away or adds to nothing, replaces one thing twice, or inserts and replaces at once.
     WrongPredecessors,
     /// Puts something into a text that is no character.
     NotForText,
@@ -242,9 +242,9 @@ impl fmt::Display for Reason {
             Self::NotACounter { counter } => {
                 write!(f, "it adds to operation {counter}, which is no counter")
             }
-            Self::WrongPredecessors => {
-                f.write_str("it takes away or adds to nothing, or inserts and replaces at once")
-            }
+            Self::WrongPredecessors => f.write_str(
+                "it takes away or adds to nothing, replaces one thing twice, or inserts and replaces",
+            ),
             Self::NotForText => f.write_str("it puts something into a text that is no character"),
             Self::WrongValue => {
                 f.write_str("a value is not of the type it claims, or counts further than counters go")

@@ -8,7 +8,7 @@ use super::ops::{self, Key, Op, Ops, action, value};
 use super::reader::Reader;
 use super::refused::{Reason, Refused};
 use super::scan::{Layout, Scanned};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use syncd_schema::limits;
 
 /// Judges the operations of a change that points at nothing unknown, and adds them to the index if they are good. The
@@ -62,6 +62,8 @@ struct Judge<'j, 'a> {
     /// The containers it has made, by number of operation.
     made: Vec<(u32, Container)>,
     names: HashMap<&'a str, u32>,
+    /// What it has replaced so far: that is gone, and nobody can replace it again.
+    replaced: HashSet<ops::Index>,
     /// The container that was asked for last: a run of operations on one asks once.
     last: Option<(ops::Index, (ContainerNo, Container))>,
 }
@@ -83,6 +85,7 @@ impl<'j, 'a> Judge<'j, 'a> {
             fresh: Vec::with_capacity(usize::try_from(scanned.ops).unwrap_or_default()),
             made: Vec::new(),
             names: HashMap::new(),
+            replaced: HashSet::new(),
             last: None,
         }
     }
@@ -201,27 +204,36 @@ impl<'j, 'a> Judge<'j, 'a> {
         Ok(())
     }
 
-    /// What it replaces are values of its own slot, none twice; what it increments are counters.
+    /// What it replaces are values of its own slot, none of them twice in the change; what it increments has a counter among
+    /// them, beside what others put there meanwhile.
     fn check_preds(
-        &self,
+        &mut self,
         op: &Op<'_>,
         preds: &[ops::Index],
         (no, slot): (ContainerNo, Slot),
     ) -> Result<(), Refused> {
         let at = &self.layout.columns.pred_ctr;
+        let adds = op.action == action::INCREMENT;
+        let mut counts = false;
         for (index, pred) in preds.iter().enumerate() {
             let found = self.value(*pred).filter(|found| found.container == no && found.slot == slot);
             let Some(found) = found else { return Err(at.refuse(Reason::NotAValue { counter: pred.1 })) };
-            if op.action == action::INCREMENT && found.what != What::Counter {
-                return Err(at.refuse(Reason::NotACounter { counter: pred.1 }));
-            }
+            counts |= found.what == What::Counter;
             // Predecessors are in one order, so that equal ones are neighbours.
             let before = index.checked_sub(1).and_then(|before| preds.get(before));
             if before.is_some_and(|before| self.order(before) >= self.order(pred)) {
                 return Err(at.refuse(Reason::Unsorted));
             }
+            if !adds && !self.replaced.insert(*pred) {
+                return Err(at.refuse(Reason::WrongPredecessors));
+            }
         }
-        Ok(())
+        match preds.first() {
+            Some((_, counter)) if adds && !counts => {
+                Err(at.refuse(Reason::NotACounter { counter: *counter }))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Automerge's order of operations: by number, then by the bytes of the actor.
@@ -250,7 +262,7 @@ impl<'j, 'a> Judge<'j, 'a> {
 }
 
 /// A value has the bytes that its type says, and none where there is none.
-fn check_value(op: &Op<'_>, column: &Reader<'_>) -> Result<(), Refused> {
+pub(super) fn check_value(op: &Op<'_>, column: &Reader<'_>) -> Result<(), Refused> {
     let (kind, bytes) = op.value;
     let wrong = || column.refuse(Reason::WrongValue);
     let mut reader = Reader::new(bytes, column.offset(), "values");
