@@ -23,6 +23,8 @@ pub fn rewrites(doc: &Automerge, before: &[Digest], change: &[u8]) -> bool {
     let is_own = |op: &OpId| *op.actor() == change.actor_id && op.counter() >= first;
     let then: Vec<ChangeHash> = before.iter().map(|head| ChangeHash(head.0)).collect();
     let (mut gone, mut came, mut removes) = (0_usize, 0_usize, false);
+    // A text is asked for once, and not with each of its characters.
+    let mut last: Option<(&ObjectId, bool)> = None;
     for (op, counter) in change.operations.iter().zip(first..) {
         came = came.saturating_add(added(op));
         if matches!(op.action, OpType::Increment(_)) {
@@ -30,12 +32,28 @@ pub fn rewrites(doc: &Automerge, before: &[Digest], change: &[u8]) -> bool {
         }
         for pred in op.pred.iter().filter(|pred| !is_own(pred)) {
             removes = true;
+            let is_text = match last {
+                Some((object, is_text)) if *object == op.obj => is_text,
+                _ => is_text(doc, &op.obj),
+            };
+            last = Some((&op.obj, is_text));
+            if is_text {
+                gone = gone.saturating_add(1);
+                continue;
+            }
             let (weight, stays) = removed(doc, &then, op, pred, &OpId::new(counter, &change.actor_id));
             (gone, came) = (gone.saturating_add(weight - stays), came.saturating_sub(stays));
         }
     }
     // What is left of before is what there is now without what came.
     removes && gone >= LITTLE && weight(doc, &ROOT, ObjType::Map, None, gone + came) < gone + came
+}
+
+fn is_text(doc: &Automerge, id: &ObjectId) -> bool {
+    match id {
+        ObjectId::Root => false,
+        ObjectId::Id(id) => doc.object_type(object(id)).is_ok_and(|kind| kind == ObjType::Text),
+    }
 }
 
 /// What an operation took away where it stood before, and how much of that it put back.

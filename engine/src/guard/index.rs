@@ -92,6 +92,9 @@ pub struct Index {
     containers: Vec<Container>,
     made: HashMap<(ActorNo, u32), ContainerNo>,
     names: HashMap<String, u32>,
+    /// How many runs there are, and how long all names are together: its size is asked for with each batch.
+    run_count: usize,
+    name_bytes: usize,
     before: Before,
 }
 
@@ -104,6 +107,8 @@ impl Default for Index {
             containers: vec![Container { shape: Shape::Map, depth: 0 }],
             made: HashMap::new(),
             names: HashMap::new(),
+            run_count: 0,
+            name_bytes: 0,
             before: Before::default(),
         }
     }
@@ -124,9 +129,11 @@ impl Index {
 
     /// About how many bytes it takes.
     pub(crate) fn bytes(&self) -> usize {
-        let runs: usize = self.runs.iter().map(|runs| runs.capacity() * size_of::<Run>()).sum();
-        let names: usize = self.names.keys().map(|name| name.len() + 48).sum();
-        runs + names + self.containers.len() * 40 + self.actors.len() * 96
+        self.run_count * size_of::<Run>()
+            + self.name_bytes
+            + self.names.len() * 48
+            + self.containers.len() * 40
+            + self.actors.len() * 96
     }
 
     pub(super) fn heads(&self) -> &[Digest] {
@@ -173,6 +180,7 @@ impl Index {
         }
         let no = self.names.len() as u32;
         self.names.insert(name.to_owned(), no);
+        self.name_bytes += name.len();
         no
     }
 
@@ -230,6 +238,7 @@ impl Index {
             return;
         }
         runs.push(Run { first: counter, count: 1, container, slot, what });
+        self.run_count += 1;
     }
 
     /// From here on changes may be taken back.
@@ -248,6 +257,7 @@ impl Index {
         let Before { heads, actors, containers, names, runs } = std::mem::take(&mut self.before);
         for (actor, (count, last)) in runs {
             if let Some(runs) = self.runs.get_mut(actor as usize) {
+                self.run_count -= runs.len().saturating_sub(count);
                 runs.truncate(count);
                 if let Some(run) = runs.last_mut() {
                     run.count = last;
@@ -266,6 +276,7 @@ impl Index {
         }
         if self.names.len() > names {
             self.names.retain(|_, no| (*no as usize) < names);
+            self.name_bytes = self.names.keys().map(String::len).sum();
         }
         self.begin();
     }

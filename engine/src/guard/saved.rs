@@ -255,14 +255,10 @@ mod tests {
         };
         first.iter().for_each(|change| add(&mut index, change));
         index.begin();
-        let before =
-            (index.heads().to_vec(), facts(&index, first), index.container_count(), index.name_count());
+        let before = (index.heads().to_vec(), facts(&index, first), index.bytes());
         rest.iter().for_each(|change| add(&mut index, change));
         index.undo();
-        assert_eq!(
-            before,
-            (index.heads().to_vec(), facts(&index, first), index.container_count(), index.name_count())
-        );
+        assert_eq!(before, (index.heads().to_vec(), facts(&index, first), index.bytes()));
         rest.iter().for_each(|change| add(&mut index, change));
         assert!(index.is_of(Some(&doc)));
     }
