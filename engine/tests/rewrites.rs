@@ -12,8 +12,9 @@ mod common;
 use common::*;
 use serde_json::{Value, json};
 use syncd_engine::conflict::Choice;
-use syncd_engine::workspace::{CardSummary, Resolve};
+use syncd_engine::workspace::{CardSummary, Remains, Resolve};
 use syncd_engine::{Edit, Engine, Intent, WriteRequest, Written};
+use syncd_evidence::FindingKind;
 use syncd_schema::{Actor, Digest, ObjectId, OperationStatus, Role, UnixMicros};
 
 /// Rewrites in a row that happen before the others wait.
@@ -208,4 +209,37 @@ fn what_was_counted_is_known_after_a_restart() {
     // Somebody else, or the same actor elsewhere, is not held up by it.
     let other = edit(&mut engines[1], &user(), FREE, rewrite(FREE), at(51));
     assert_eq!(other.status, OperationStatus::Completed);
+}
+
+#[test]
+fn what_was_deleted_or_began_anew_meanwhile_loses_nothing_that_waits() {
+    for (choice, deletes) in [(Choice::Remote, true), (Choice::Remote, false), (Choice::Decline, true)] {
+        let mut engines = two(100);
+        let card = runs_wild(&mut engines);
+        let [ada, eve] = &mut engines;
+        let meanwhile = match deletes {
+            true => Intent::Delete { object: id(50) },
+            false => Intent::Rebirth { object: id(50), remains: Remains::Value(json!({ "body": "anew" })) },
+        };
+        write(ada, meanwhile, at(110)).expect("permitted");
+        // The answer is given where nobody knows of it yet.
+        answer(eve, card, choice, at(120));
+        sync(ada, eve, at(130));
+        sync(ada, eve, at(131));
+        let values = all_alike(&mut engines, 100);
+        let waiting = engines[0].operations(Some(OperationStatus::Blocked), 100).unwrap();
+        assert!(waiting.is_empty(), "{waiting:?}");
+        let about: Vec<_> = cards(&engines[0]).into_iter().map(|card| (card.object, card.kind)).collect();
+        match (choice, deletes) {
+            // What the rewrite says meets the deletion.
+            (Choice::Remote, true) => assert_eq!(about, [(id(50), "delete_edit")]),
+            // Whoever began anew knew of the rewrite, and dropped it: its author is told.
+            (Choice::Remote, false) => {
+                assert_eq!((about.len(), &values[50]), (0, &json!({ "body": "anew" })));
+                let findings = engines[1].findings().unwrap();
+                assert!(findings.iter().any(|found| found.kind == FindingKind::WorkDropped), "{findings:?}");
+            }
+            _ => assert_eq!((about.len(), &values[50]), (0, &json!(null))),
+        }
+    }
 }
