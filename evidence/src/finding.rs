@@ -64,11 +64,14 @@ pub enum FindingKind {
     /// Others on this machine could read a file with a key in it.
     #[n(13)]
     ExposedFile,
+    /// Entries of a device build on what it does not have itself, or go back to what it knew to be old.
+    #[n(14)]
+    Unfounded,
 }
 
 impl FindingKind {
     /// Every kind, in the order of their codes.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::RefusedPayload,
         Self::LogFork,
         Self::Rollback,
@@ -83,6 +86,7 @@ impl FindingKind {
         Self::BrokenProtocol,
         Self::LocalRefusal,
         Self::ExposedFile,
+        Self::Unfounded,
     ];
 
     /// A word for people and filters; also what the id is derived from, so it never changes.
@@ -103,6 +107,7 @@ impl FindingKind {
             Self::BrokenProtocol => "broken_protocol",
             Self::LocalRefusal => "local_refusal",
             Self::ExposedFile => "exposed_file",
+            Self::Unfounded => "unfounded",
         }
     }
 }

@@ -42,7 +42,7 @@ pub const COUNTER: i64 = 1 << 42;
 pub const JSON_BYTES: usize = CHANGE_BYTES;
 /// Devices of one workspace.
 pub const DEVICES: usize = 256;
-/// Open epochs of one device.
+/// Epochs of one device, from the first that governance allows it: each is a log that everybody keeps.
 pub const EPOCHS: usize = 8;
 /// Runs of entries that one acknowledgement tells of when its receiver asked.
 pub const OUTCOMES: usize = 4_096;
@@ -60,10 +60,18 @@ pub const TICKET_ADDRESSES: usize = 8;
 pub const TICKET_CHARS: usize = 2_048;
 /// A signed checkpoint note.
 pub const NOTE_BYTES: usize = 4 << 10;
-/// Entries of one log stored but waiting for something they need.
+/// Entries of one device stored and not admitted, waiting or refused: each is in memory, with up to 16 names of what it
+/// waits for. More are not taken before it is let in anew.
 pub const PENDING_ENTRIES: usize = 65_536;
-/// Entries of one log whose payload somebody withheld: of an object that began anew elsewhere, until that is heard of.
+/// Entries of one device whose payload somebody withheld: of an object that began anew elsewhere, until that is heard of.
 pub const WITHHELD_ENTRIES: usize = 4 * PENDING_ENTRIES;
+/// How far a date may be off before somebody is told of it, in microseconds: a day, so that no time zone is taken for it.
+pub const CLOCK_OFF: u64 = 86_400_000_000;
+/// How long an entry may wait for what others hold before somebody is told of it, in microseconds: a day, since
+/// devices are off at night.
+pub const WAITS_LONG: u64 = 86_400_000_000;
+/// How often the same finding about a device is put on record at most, in microseconds: each is a write to the disk.
+pub const FINDING_EVERY: u64 = 1_000_000;
 /// Branches kept of one forked log: two prove the fork, more prove nothing new.
 pub const BRANCHES: usize = 2;
 /// Unacknowledged segments of one log in flight to one peer: bounds memory on a slow link.

@@ -21,6 +21,10 @@ use syncd_schema::{
 const RUN_VERSION: u8 = 1;
 /// zstd's own default: better than 1 by a tenth on our runs, and still faster than the network.
 const ZSTD_LEVEL: i32 = 3;
+/// Where the default is not enough: what others pack most tightly must still fit when it is packed again.
+const ZSTD_HARD: i32 = 19;
+/// What a seal adds: nonce and tag.
+const SEAL_BYTES: usize = 64;
 /// Below this a frame header costs more than compression gains.
 const COMPRESS_FROM: usize = 256;
 
@@ -112,19 +116,43 @@ pub struct Encoded {
 /// Encodes records in order.
 #[must_use]
 pub fn encode(records: &[LogRecord]) -> Encoded {
+    compress(&pack(records), ZSTD_LEVEL)
+}
+
+/// Encodes records that are to travel in one segment; none when others would not take it. Who sent them may have
+/// compressed them better than is done here, so more is tried before it is given up.
+#[must_use]
+pub fn encode_for_segment(records: &[LogRecord]) -> Option<Encoded> {
+    let required = records.iter().map(|record| record.entry.requires.len()).sum::<usize>();
+    if required > limits::SEGMENT_REQUIRES || records.len() > limits::SEGMENT_ENTRIES {
+        return None;
+    }
+    let body = pack(records);
+    let fits = |encoded: &Encoded| {
+        encoded.open_len <= limits::SEGMENT_OPEN_BYTES
+            && encoded.bytes.len().saturating_add(SEAL_BYTES) <= limits::SEGMENT_SEALED_BYTES
+    };
+    let quick = compress(&body, ZSTD_LEVEL);
+    if fits(&quick) { Some(quick) } else { Some(compress(&body, ZSTD_HARD)).filter(fits) }
+}
+
+fn pack(records: &[LogRecord]) -> Vec<u8> {
     let mut packer = Packer::default();
     for record in records {
         packer.push(record);
     }
-    let body = packer.finish(records.len());
+    packer.finish(records.len())
+}
+
+fn compress(body: &[u8], level: i32) -> Encoded {
     let open_len = body.len();
     if open_len >= COMPRESS_FROM
-        && let Ok(packed) = zstd::bulk::compress(&body, ZSTD_LEVEL)
+        && let Ok(packed) = zstd::bulk::compress(body, level)
         && packed.len() < open_len
     {
         return Encoded { bytes: [&[ZSTD], packed.as_slice()].concat(), open_len };
     }
-    Encoded { bytes: [&[PLAIN], body.as_slice()].concat(), open_len }
+    Encoded { bytes: [&[PLAIN], body].concat(), open_len }
 }
 
 /// Decodes a run whose body decompresses to exactly `open_len` bytes.

@@ -50,6 +50,20 @@ impl Early {
         Ok(())
     }
 
+    /// Remembers that there is no room for a log, so that it is asked for when there is.
+    pub(super) fn drop_log(&mut self, log: LogId) -> Result<(), TooMuch> {
+        for segment in self.queues.remove(&log).into_iter().flatten() {
+            self.bytes = self.bytes.saturating_sub(size(&segment));
+        }
+        self.dropped.insert(log);
+        if self.dropped.len() > MOST_DROPPED { Err(TooMuch) } else { Ok(()) }
+    }
+
+    /// What is kept: bytes of segments, and logs that are only remembered.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.bytes, self.dropped.len())
+    }
+
     /// Takes all of them out, to be tried again.
     pub(super) fn take(&mut self) -> BTreeMap<LogId, VecDeque<Segment>> {
         self.bytes = 0;
@@ -61,12 +75,12 @@ impl Early {
         segments.into_iter().try_for_each(|segment| self.put(segment))
     }
 
-    /// The logs without room whose devices are known by now; they are no longer remembered.
-    pub(super) fn now_known(&mut self, is_known: impl Fn(&LogId) -> bool) -> Vec<LogId> {
+    /// The logs that were without room and for which there is some by now; they are no longer remembered.
+    pub(super) fn now_known(&mut self, has_room: impl Fn(&LogId) -> bool) -> Vec<LogId> {
         let known: Vec<LogId> = self
             .dropped
             .iter()
-            .filter(|log| !self.queues.contains_key(log) && is_known(log))
+            .filter(|log| !self.queues.contains_key(log) && has_room(log))
             .copied()
             .collect();
         self.dropped.retain(|log| !known.contains(log));

@@ -8,6 +8,8 @@ use syncd_schema::{Digest, LogId, LogSeq, limits};
 /// Histories that one session asks for. Honest peers have two of a log and few logs that were forked; whoever
 /// announces more is not followed.
 const MOST_ASKED: usize = 256;
+/// How often a peer may ask for a history without getting further: each answer is a segment.
+const MOST_IN_VAIN: usize = 64;
 /// Histories that are remembered as told: of all logs that a workspace can have, twice.
 const MOST_TOLD: usize = 2 * limits::DEVICES * limits::EPOCHS * limits::BRANCHES;
 
@@ -21,6 +23,9 @@ pub(super) struct Forks {
     open: BTreeSet<(LogId, Digest)>,
     /// Logs of which the peer fetches a history. It says its frontier when it is done.
     served: BTreeSet<LogId>,
+    /// Up to where the peer has asked for histories, and how often it asked for what it had asked for before.
+    wanted: BTreeMap<(LogId, Digest), LogSeq>,
+    in_vain: usize,
     /// Histories the peer was told of, by the roots they had then: a log that goes on growing can be fetched by the
     /// root that it was announced with.
     told: BTreeMap<(LogId, Digest), LogNo>,
@@ -59,9 +64,19 @@ impl Forks {
         self.told.get(&(log, root)).copied()
     }
 
-    /// The peer asked for a history of a log.
-    pub(super) fn serve(&mut self, log: LogId) {
+    /// The peer asked for a history of a log. False when it only asks, and gets no further by it.
+    pub(super) fn serve(&mut self, log: LogId, root: Digest, from: LogSeq) -> bool {
         self.served.insert(log);
+        let is_new = match self.wanted.get(&(log, root)) {
+            Some(before) => from > *before,
+            None => self.wanted.len() < MOST_ASKED,
+        };
+        if is_new {
+            self.wanted.insert((log, root), from);
+        } else {
+            self.in_vain += 1;
+        }
+        self.in_vain <= MOST_IN_VAIN
     }
 
     /// The peer said what it holds: it is done with what it fetched, and what it does not name any more is all sent.
@@ -103,7 +118,7 @@ mod tests {
         let mut forks = Forks::default();
         let (kept, gone) = (Digest([1; 32]), Digest([2; 32]));
         assert!(forks.ask(log(), kept).is_some() && forks.ask(log(), gone).is_some());
-        forks.serve(log());
+        assert!(forks.serve(log(), gone, LogSeq(0)));
         let ended = forks.hear(&[Position {
             log: log(),
             size: LogSeq(3),
@@ -112,6 +127,15 @@ mod tests {
             signature: None,
         }]);
         assert!(ended && !forks.finish(log(), gone) && forks.finish(log(), kept) && forks.is_quiet());
+    }
+
+    #[test]
+    fn a_peer_that_asks_for_the_same_history_for_ever_is_noticed() {
+        let mut forks = Forks::default();
+        let root = Digest([1; 32]);
+        assert!((0..1_000).all(|from| forks.serve(log(), root, LogSeq(from))), "it gets further");
+        let again = (0..1_000).take_while(|_| forks.serve(log(), root, LogSeq(5))).count();
+        assert_eq!(again, MOST_IN_VAIN);
     }
 
     #[test]

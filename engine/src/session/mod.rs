@@ -89,6 +89,8 @@ pub struct Session {
     counters: Counters,
     forks: Forks,
     told: Told,
+    /// What of the peer's own entries waits, as it was when it was looked at.
+    looked_at: Option<u64>,
     /// Logs of which payloads were asked for.
     asked_payloads: BTreeSet<LogId>,
     /// Second histories that the peer was told of.
@@ -111,6 +113,7 @@ impl Session {
             counters: Counters::default(),
             forks: Forks::default(),
             told: Told::default(),
+            looked_at: None,
             asked_payloads: BTreeSet::new(),
             branches_told: 0,
             breach: None,
@@ -142,6 +145,12 @@ impl Session {
             && self.early.is_empty()
             && self.forks.is_quiet()
             && self.flow.is_quiet(engine)
+    }
+
+    /// What the session keeps for later: bytes of segments, and logs for which there was no room.
+    #[must_use]
+    pub fn keeps(&self) -> (usize, usize) {
+        self.early.sizes()
     }
 
     /// Entries the peer has and this device has not, and the other way round, as far as is known.
@@ -246,6 +255,7 @@ impl Session {
             }
         }
         self.ask_payloads(engine, &mut out);
+        self.note_unfounded(engine, now)?;
         if let Some(what) = self.breach.take() {
             let events = engine.note_broken_protocol(&self.peer, &what, now)?;
             // The last of all ends the session.
@@ -401,6 +411,13 @@ impl Session {
                 self.keep_early(segment, out);
                 Ok(false)
             }
+            Err(error) if error.lacks_room() => {
+                tracing::debug!(peer = %self.peer.short(), log = %log, %error, "there is no room for a segment");
+                if self.early.drop_log(log).is_err() {
+                    self.close(CloseCode::Protocol, "more logs than a workspace can have", out);
+                }
+                Ok(false)
+            }
             Err(ReceiveError::Gap { have, .. }) => {
                 out.push(Output::Control(Control::Want { log, from: have, branch: None }));
                 Ok(false)
@@ -446,7 +463,7 @@ impl Session {
             // It fits neither of the histories held, so it proves nothing new.
             Err(ReceiveError::DoesNotExtend(_) | ReceiveError::Frozen(_)) => true,
             // The next session asks again.
-            Err(error) if error.is_early() => true,
+            Err(error) if error.is_early() || error.lacks_room() => true,
             Err(error) => return self.not_taken(log, error, out),
         };
         if is_last && self.forks.finish(log, root) {
@@ -503,7 +520,7 @@ impl Session {
             }
             again &= !self.early.is_empty() && !self.is_closed();
         }
-        for log in self.early.now_known(|log| engine.knows(&log.device)) {
+        for log in self.early.now_known(|log| engine.has_room_for(log)) {
             let from = engine.size_of_log(&log);
             out.push(Output::Control(Control::Want { log, from, branch: None }));
         }
@@ -520,7 +537,10 @@ impl Session {
     ) -> Result<(), StoreError> {
         if let Some(root) = branch {
             self.flow.diverged(log);
-            self.forks.serve(log);
+            if !self.forks.serve(log, root, from) {
+                self.close(CloseCode::Protocol, "the same history was asked for again and again", out);
+                return Ok(());
+            }
             let exact = engine.history_with(&log, root);
             let history = exact.or_else(|| self.forks.told(log, root));
             let size = history.map_or(LogSeq(0), |no| engine.size_of_history(no));

@@ -7,6 +7,8 @@
 
 use super::judge::Question;
 use super::rebirth::After;
+use super::seek::Sought;
+use super::blame::bad_entry;
 use super::stage::Stage;
 use super::waiting::Standing;
 use super::{Engine, ObjectKey, strategy, subject_key};
@@ -18,14 +20,14 @@ use crate::store::rows::PendingRow;
 use crate::store::tables::LogNo;
 use std::collections::{BTreeMap, BTreeSet};
 use syncd_evidence::merkle::leaf_hash;
-use syncd_evidence::{Coverage, Finding, FindingKind, Record, RecordKind, Severity};
+use syncd_evidence::{Coverage, Record, RecordKind};
 use syncd_policy::{Gate, Origin, Redeemed, Refusal, Verdict};
 use syncd_schema::burst::Burst;
 use syncd_schema::governance::{Act, Link, Member};
 use syncd_schema::message::Outcome;
 use syncd_schema::operation::EntryState;
 use syncd_schema::{
-    DeviceId, Digest, Entry, EntryKind, LogId, LogSeq, OperationId, OperationType, UnixMicros, domain,
+    Digest, Entry, EntryKind, LogId, LogSeq, OperationId, OperationType, domain,
 };
 
 /// An entry that arrived, or that waited and is tried again.
@@ -82,7 +84,7 @@ pub(super) struct Candidate {
     pub(super) proof: Redeemed,
 }
 
-/// How many of the changes that an entry misses are remembered: when these have come, it is judged again and names
+/// How many of the changes and operations that an entry misses are remembered: when these have come, it is judged again and names
 /// the next. All of them would let a few bytes of segment fill memory and disk.
 const NAMED_MISSING: usize = 8;
 
@@ -97,6 +99,12 @@ pub(super) struct Ledgered {
     /// Of the last round: operations admitted, and the changes and governance heads that came with them, for which
     /// others may have waited.
     pub(super) news: (BTreeSet<OperationId>, BTreeSet<Digest>),
+    /// Operations that had waited and are refused now, and whether there are new ones: others may have waited for the
+    /// end of that.
+    pub(super) given_up: BTreeSet<OperationId>,
+    has_given_up: bool,
+    /// What was read to find operations that entries require.
+    sought: Sought,
     /// The run that was read last: entries that are let in together stand together.
     pub(super) run: Option<(LogNo, LogSeq, Vec<LogRecord>)>,
 }
@@ -188,7 +196,7 @@ impl Engine {
         for candidate in rebirths {
             progress |= self.apply_rebirth(stage, candidate, done)?;
         }
-        Ok(progress)
+        Ok(progress | std::mem::take(&mut done.has_given_up))
     }
 
     /// The gate's question and the checks that need no document.
@@ -196,7 +204,7 @@ impl Engine {
         &mut self,
         stage: &mut Stage,
         arrival: &Arrival,
-        done: &Ledgered,
+        done: &mut Ledgered,
     ) -> Result<Judged, StoreError> {
         let entry = &arrival.record.entry;
         let refused =
@@ -334,13 +342,17 @@ impl Engine {
         &self,
         stage: &Stage,
         entry: &Entry,
-        done: &Ledgered,
+        done: &mut Ledgered,
     ) -> Result<Option<Judged>, StoreError> {
         let mut requires = Vec::new();
         for operation in &entry.requires {
-            let here = done.admitted.contains(operation) || self.is_admitted(stage, *operation)?;
+            let here = done.admitted.contains(operation)
+                || self.is_admitted(stage, &mut done.sought, *operation)?;
             if !here {
                 requires.push(*operation);
+            }
+            if requires.len() >= NAMED_MISSING {
+                break;
             }
         }
         let reason = "it requires operations that have not been admitted".to_owned();
@@ -432,6 +444,7 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let entry = &arrival.record.entry;
         let mut withheld = false;
+        let mut is_known = true;
         let (state, reason, mut missing, requires, decision, finding) = match judged {
             Judged::Granted(_) => return Ok(()),
             Judged::Asks(approval) => return self.ask_about(stage, arrival, &approval, done),
@@ -446,7 +459,10 @@ impl Engine {
                 (EntryState::Held, reason, vec![entry.payload_digest], Vec::new(), None, false)
             }
             Judged::Waits { missing, requires, reason } => {
-                (EntryState::Held, reason, missing, requires, None, !entry.kind.is_known())
+                // What it waits for is nothing that arrives: only a newer version can read it.
+                let unread = missing.is_empty() && requires.is_empty();
+                is_known &= !unread;
+                (EntryState::Held, reason, missing, requires, None, unread)
             }
             Judged::Refused { reason, decision, finding } => {
                 (EntryState::Refused, reason, Vec::new(), Vec::new(), decision, finding)
@@ -464,8 +480,13 @@ impl Engine {
                 ledger::withheld(entry, coverage(arrival), arrival.log.device, refused, decision, &reason);
             done.records.push((at, record));
             if finding {
-                self.find(stage, refused_payload(arrival, entry.kind.is_known(), &reason, stage.now))?;
+                self.find(stage, bad_entry(arrival, is_known, &reason, stage.now))?;
             }
+        }
+        let had_waited = before.as_ref().is_some_and(|before| before.state == EntryState::Held);
+        if had_waited && state == EntryState::Refused && done.given_up.insert(entry.operation) {
+            done.has_given_up = true;
+            done.news.0.insert(entry.operation);
         }
         let since = before.map_or(stage.now, |before| before.since);
         let session = arrival.session;
@@ -532,22 +553,4 @@ fn waits(reason: String) -> Judged {
 
 pub(super) fn coverage(arrival: &Arrival) -> Coverage {
     Coverage { log: syncd_evidence::CoveredLog::Device(arrival.log), first: arrival.seq, count: 1 }
-}
-
-fn refused_payload(arrival: &Arrival, known: bool, reason: &str, now: UnixMicros) -> Finding {
-    let device: DeviceId = arrival.log.device;
-    let place = match &arrival.record.entry.subject {
-        Some(subject) => format!("object {} by {}", subject.object, device.short()),
-        None => format!("log {}", arrival.log),
-    };
-    let (kind, next) = if known {
-        (
-            FindingKind::RefusedPayload,
-            "the object stays as it is; if its device is trusted, find out what it runs, else remove it",
-        )
-    } else {
-        (FindingKind::UnknownKind, "update this program; the entry is kept and will be read then")
-    };
-    Finding::new(kind, &place, Severity::Warning, reason, next, now)
-        .with_evidence(arrival.record.entry.payload_digest)
 }

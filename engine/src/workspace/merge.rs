@@ -54,7 +54,7 @@ impl Engine {
         if holds || !self.held_on(stage, key).is_empty() {
             self.offer_held(stage, key, &mut group, done)?;
         }
-        let (admission, group) = self.offer(stage, key, group, done)?;
+        let (admission, group) = self.offer_in_turn(stage, key, group, done)?;
         let Admission { doc, outcomes, is_line, .. } = admission;
         let (mut fitting, mut answered) = (Vec::new(), Vec::new());
         let mut progress = false;
@@ -110,6 +110,27 @@ impl Engine {
         // An equal proposal of somebody else was what was let in.
         answered.iter().try_for_each(|change| self.end_held(stage, key, change))?;
         Ok(progress)
+    }
+
+    /// As [`Engine::offer`], until no change is let in before an earlier one of its session.
+    fn offer_in_turn(
+        &mut self,
+        stage: &mut Stage,
+        key: &ObjectKey,
+        mut group: Vec<Candidate>,
+        done: &mut Ledgered,
+    ) -> Result<(Admission, Vec<Offered>), StoreError> {
+        loop {
+            let (admission, mut offered) = self.offer(stage, key, group, done)?;
+            if !self.keep_in_turn(stage, key, (&mut offered, &admission.outcomes), done)? {
+                return Ok((admission, offered));
+            }
+            let whole = |(mut candidate, bytes): Offered| {
+                candidate.arrival.record.payload = Some(bytes);
+                candidate
+            };
+            group = offered.into_iter().map(whole).collect();
+        }
     }
 
     /// Offers changes to the guard, and whatever had waited for them.

@@ -9,6 +9,7 @@ mod admit;
 mod asked;
 mod asking;
 mod author;
+mod blame;
 mod burst;
 mod burst_answer;
 mod cache;
@@ -24,6 +25,7 @@ mod govern;
 mod held;
 mod history;
 mod identity;
+mod in_turn;
 mod intent;
 mod judge;
 mod key_uses;
@@ -32,6 +34,7 @@ mod links;
 mod local;
 mod members;
 mod merge;
+mod occupancy;
 mod open;
 mod own_policy;
 mod peers;
@@ -46,6 +49,7 @@ mod resolve;
 mod resolve_links;
 mod rewrites;
 mod seal;
+mod seek;
 mod segments;
 mod stage;
 mod strategy;
@@ -65,6 +69,7 @@ pub use identity::Identity;
 pub use intent::{Intent, Refused, WriteError, WriteRequest, Written};
 pub use local::Answers;
 pub use members::{Invitation, MemberError, Welcome};
+pub use occupancy::Occupancy;
 pub use open::{Config, OpenError};
 pub use own_policy::OwnPolicyError;
 pub use read::{
@@ -209,6 +214,10 @@ pub struct Engine {
     judged_under: Vec<Digest>,
     /// How far a history that was asked for by its root has said the same as the one held.
     same_so_far: LruCache<(LogId, Digest), Tree>,
+    /// When the workspace was made, once it is known.
+    founded: Option<UnixMicros>,
+    /// Findings about devices that were put on record lately: not again at once.
+    blamed: LruCache<Digest, UnixMicros>,
     next_document: u64,
     objects: u64,
     session_logged: bool,
@@ -223,6 +232,8 @@ pub struct Engine {
     places: finding::Places,
 }
 
+/// Findings about devices that are remembered as put on record: some for each of a full workspace.
+pub(super) const BLAMED: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(1_023);
 /// Entries name few different governance heads at a time.
 const RULES_KEPT: usize = 64;
 
@@ -386,11 +397,15 @@ impl Engine {
             return None;
         }
         let rules = judge::compile(&mut self.gate, self.chain.at(heads), self.own_policy.as_deref())?;
+        self.remember_rules(name, &rules);
+        Some(rules)
+    }
+
+    fn remember_rules(&mut self, name: Digest, rules: &Arc<Rules>) {
         if self.rules_at.len() >= RULES_KEPT {
             self.rules_at.clear();
         }
-        self.rules_at.insert(name, Arc::clone(&rules));
-        Some(rules)
+        self.rules_at.insert(name, Arc::clone(rules));
     }
 
     /// As [`Engine::rules_under`], entries on the stage included. What heads mean depends on nothing but the graph
@@ -401,7 +416,7 @@ impl Engine {
         }
         let chain = stage.chain.as_ref().filter(|chain| chain.holds(heads))?;
         let rules = judge::compile(&mut self.gate, chain.at(heads), self.own_policy.as_deref())?;
-        self.rules_at.insert(heads_name(heads), Arc::clone(&rules));
+        self.remember_rules(heads_name(heads), &rules);
         Some(rules)
     }
 

@@ -254,6 +254,8 @@ impl Engine {
             said_seen: BTreeMap::new(),
             cache: Cache::new(),
             indexes: Indexes::default(),
+            founded: None,
+            blamed: LruCache::new(super::BLAMED),
             next_document: 0,
             objects: 0,
             session_logged: false,

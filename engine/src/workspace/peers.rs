@@ -325,6 +325,12 @@ impl Engine {
         self.log_numbers.get(log).map_or(0, |no| self.pending.held_changes(*no))
     }
 
+    /// As [`Engine::held_changes`], of all logs of a device.
+    pub(crate) fn held_changes_of(&self, device: &DeviceId) -> u64 {
+        let logs = self.log_numbers.iter().filter(|(log, _)| log.device == *device);
+        logs.fold(0, |sum, (_, no)| sum.wrapping_add(self.pending.held_changes(*no)))
+    }
+
     /// What became of one entry at each peer that is known to have been sent it, and the peer's operation id for it.
     pub(crate) fn states_at_peers(
         &self,

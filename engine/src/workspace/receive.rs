@@ -6,17 +6,14 @@
 
 use super::admit::Arrival;
 use super::author::change_actor;
-use super::stage::Stage;
 use super::{Engine, Event};
 use crate::log::run::{self, LogRecord, RunError};
 use crate::store::StoreError;
-use crate::store::rows::{LogKind, PendingRow, RunRow};
-use crate::store::tables::LogNo;
+use crate::store::rows::{LogKind, RunRow};
 use syncd_evidence::merkle::leaf_hash;
-use syncd_evidence::{Checkpoint, CheckpointError, Finding, FindingKind, Severity, Tree};
+use syncd_evidence::{Checkpoint, CheckpointError, Tree};
 use syncd_schema::cbor::{self, CborError};
 use syncd_schema::message::{Outcome, Segment};
-use syncd_schema::operation::EntryState;
 use syncd_schema::{DeviceId, EntryKind, Epoch, LogId, LogSeq, OperationId, UnixMicros, limits};
 
 /// What a segment did, for the acknowledgement.
@@ -77,7 +74,7 @@ pub enum ReceiveError {
     #[error(transparent)]
     Run(#[from] RunError),
     /// An entry breaks the order of its log.
-    #[error("entry {0} goes back in time, id or governance")]
+    #[error("entry {0} goes back in time or id")]
     Order(LogSeq),
     /// An entry's id is not one of its time.
     #[error("the id of entry {0} does not carry its time")]
@@ -94,7 +91,13 @@ impl ReceiveError {
     /// Whether the same segment may succeed later, without anybody being at fault.
     #[must_use]
     pub const fn is_early(&self) -> bool {
-        matches!(self, Self::UnknownMember(_) | Self::UnknownKey(_) | Self::TooManyPending)
+        matches!(self, Self::UnknownMember(_) | Self::UnknownKey(_))
+    }
+
+    /// Whether there is no room for it, so that it is not worth keeping: it may be asked for when there is.
+    #[must_use]
+    pub const fn lacks_room(&self) -> bool {
+        matches!(self, Self::TooManyEpochs(_) | Self::TooManyPending)
     }
 }
 
@@ -178,10 +181,7 @@ impl Engine {
         if !expected_owner && !self.governance().members.contains_key(&log.device) {
             return Err(ReceiveError::UnknownMember(log.device));
         }
-        let min_epoch =
-            self.governance().members.get(&log.device).map_or(Epoch(0), |member| member.min_epoch);
-        let open = |other: &&LogId| other.device == log.device && other.epoch >= min_epoch;
-        if self.device_log(&log).is_none() && self.log_numbers.keys().filter(open).count() >= limits::EPOCHS {
+        if !self.is_open_epoch(&log) {
             return Err(ReceiveError::TooManyEpochs(log.device));
         }
         let checkpoint: Checkpoint = cbor::decode("checkpoint", &segment.checkpoint, limits::NOTE_BYTES)
@@ -191,6 +191,26 @@ impl Engine {
             return Err(ReceiveError::Run(RunError::Form("it ends elsewhere than its checkpoint")));
         }
         Ok(*verified.checkpoint())
+    }
+
+    /// When the workspace was made, by its first entry.
+    fn founded(&mut self) -> Result<Option<UnixMicros>, StoreError> {
+        if self.founded.is_none()
+            && let Some(owner) = self.governance().owner
+        {
+            let log = LogId { workspace: self.workspace, device: owner, epoch: Epoch(0) };
+            let first = self.log_numbers.get(&log).map(|no| self.record_at(*no, LogSeq(0))).transpose()?;
+            self.founded = first.flatten().map(|record| record.entry.time);
+        }
+        Ok(self.founded)
+    }
+
+    /// Whether a log is one of those that its device may have: the next few epochs from the one that governance allows
+    /// it. Which these are follows from governance alone, so that devices which met different logs of somebody first
+    /// do not refuse each other's for ever.
+    pub(super) fn is_open_epoch(&self, log: &LogId) -> bool {
+        let least = self.governance().members.get(&log.device).map_or(Epoch(0), |member| member.min_epoch);
+        log.epoch.0.saturating_sub(least.0) < limits::EPOCHS as u32
     }
 
     /// Opens the seal, decodes, and proves that the entries lead from the given tree to the checkpoint.
@@ -231,18 +251,20 @@ impl Engine {
         let (bytes, open_len) = if is_whole {
             (bytes, segment.open_len as usize)
         } else {
-            let encoded = run::encode(&records);
+            // Somebody else must be able to take it from here.
+            let encoded = run::encode_for_segment(&records)
+                .ok_or(ReceiveError::Run(RunError::Form("a part of it is larger than a segment may be")))?;
             (encoded.bytes, encoded.open_len)
         };
         let run = RunRow { count: records.len() as u32, open_len: open_len as u32, checkpoint, bytes };
         Ok(VerifiedSegment { log: segment.log, first: segment.first.plus(skip as u64), records, tree, run })
     }
 
-    /// Ids, times and governance heads never go back within a log.
+    /// Ids and times never go back within a log. Governance may: it would be found by those who know it already and by
+    /// nobody else, and what an entry names is all that it is judged by.
     fn check_order(&self, segment: &VerifiedSegment) -> Result<(), ReceiveError> {
         let state = self.device_log(&segment.log);
         let mut last = state.and_then(|state| state.row.last);
-        let mut heads = state.map(|state| state.row.governance.clone()).unwrap_or_default();
         for (index, record) in segment.records.iter().enumerate() {
             let entry = &record.entry;
             let seq = segment.first.plus(index as u64);
@@ -253,14 +275,6 @@ impl Engine {
             if entry.operation != OperationId::at(entry.time, entry.operation.tag()) {
                 return Err(ReceiveError::Id(seq));
             }
-            if entry.governance != heads {
-                // Heads that have not arrived are judged when they do; known ones must not go back now.
-                let known = self.chain.holds(&entry.governance) && self.chain.holds(&heads);
-                if known && !self.chain.covers(&entry.governance, &heads) {
-                    return Err(ReceiveError::Order(seq));
-                }
-                heads.clone_from(&entry.governance);
-            }
             last = Some((entry.operation, entry.time));
         }
         Ok(())
@@ -268,6 +282,8 @@ impl Engine {
 
     fn admit_segment(&mut self, segment: VerifiedSegment, now: UnixMicros) -> Result<Receipt, ReceiveError> {
         let mut stage = self.stage(now);
+        let founded = self.founded()?;
+        self.look_over(&mut stage, &segment, founded)?;
         let no = self.log_number(&mut stage, LogKind::Device(segment.log));
         let received = segment.records.len() as u64;
         let size = segment.tree.size();
@@ -295,7 +311,7 @@ impl Engine {
         }
         self.alter_log(&mut stage, no, |row| row.actor = session);
         let outcomes = self.admit(&mut stage, arrivals)?;
-        let (waiting, withheld) = self.waiting_in(&stage, no);
+        let (waiting, withheld) = self.not_admitted_of(&stage, &segment.log);
         if waiting > limits::PENDING_ENTRIES || withheld > limits::WITHHELD_ENTRIES {
             return Err(ReceiveError::TooManyPending);
         }
@@ -305,21 +321,6 @@ impl Engine {
         events.extend(self.carry_out_answers(now)?);
         events.extend(self.after_governance(now)?);
         Ok(Receipt { size, received, outcomes, events })
-    }
-
-    /// Entries of a log that will wait after this commit. One log that waits for ever takes no room from the others.
-    /// Those whose payload is not here are counted apart.
-    fn waiting_in(&self, stage: &Stage, no: LogNo) -> (usize, usize) {
-        let held = |row: &PendingRow| row.state == EntryState::Held && !row.withheld;
-        let withheld = |row: &PendingRow| row.withheld;
-        let count = |start: usize, counts: &dyn Fn(&PendingRow) -> bool| {
-            let staged = stage.pending.iter().filter(|((log, _), _)| *log == no);
-            staged.fold(start, |waiting, (at, row)| {
-                let before = self.pending.get(at).is_some_and(counts);
-                waiting - usize::from(before) + usize::from(row.as_ref().is_some_and(counts))
-            })
-        };
-        (count(self.pending.held_in(no), &held), count(self.pending.withheld_in(no).len(), &withheld))
     }
 
     /// Opens the seal and decodes.
@@ -357,43 +358,5 @@ impl Engine {
         let outcomes = self.admit(&mut stage, arrivals)?;
         let events = self.commit(stage)?;
         Ok(Receipt { outcomes, events, ..nothing })
-    }
-
-    /// What a peer or the log's device is to blame for goes on record; what is merely early does not.
-    fn blame(
-        &mut self,
-        from: DeviceId,
-        segment: &Segment,
-        error: &ReceiveError,
-        now: UnixMicros,
-    ) -> Result<(), StoreError> {
-        let (kind, severity, next) = match error {
-            ReceiveError::UnknownMember(_)
-            | ReceiveError::UnknownKey(_)
-            | ReceiveError::Gap { .. }
-            | ReceiveError::Frozen(_)
-            | ReceiveError::DoesNotExtend(_)
-            | ReceiveError::Store(_) => return Ok(()),
-            ReceiveError::TooManyEpochs(_) => (
-                FindingKind::LimitReached,
-                Severity::Warning,
-                "if the device was restored often, an admin lets it in anew with `invite`; else remove it",
-            ),
-            ReceiveError::TooManyPending => (
-                FindingKind::LimitReached,
-                Severity::Warning,
-                "sync with the device that holds what the entries wait for",
-            ),
-            _ => (
-                FindingKind::BrokenSegment,
-                Severity::Warning,
-                "sync again; if it happens again, the peer's store or program is damaged",
-            ),
-        };
-        let place = format!("log {} from {}", segment.log, from.short());
-        let finding = Finding::new(kind, &place, severity, &error.to_string(), next, now);
-        let mut stage = self.stage(now);
-        self.find(&mut stage, finding)?;
-        self.commit(stage).map(drop)
     }
 }

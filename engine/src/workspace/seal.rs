@@ -145,5 +145,5 @@ fn join_entries<'a>(rows: impl Iterator<Item = &'a RunRow>) -> Option<run::Encod
     for row in rows {
         records.extend(run::decode(&row.bytes, row.open_len as usize).ok()?);
     }
-    Some(run::encode(&records))
+    run::encode_for_segment(&records)
 }

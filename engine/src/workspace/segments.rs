@@ -8,6 +8,7 @@ use crate::store::rows::{self, LogKind, PendingRow, RunRow};
 use crate::store::tables::{LogNo, Table, key};
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use syncd_evidence::Checkpoint;
 use syncd_schema::cbor::{self, CborError};
 use syncd_schema::message::Segment;
 use syncd_schema::operation::EntryState;
@@ -53,14 +54,14 @@ impl Engine {
         from: LogSeq,
         branch: Option<Digest>,
     ) -> Result<Option<Segment>, StoreError> {
-        let Some(run) = self.segment_run(no, from)? else { return Ok(None) };
+        let Some((first, run)) = self.segment_run(no, from)? else { return Ok(None) };
         let Some((key_epoch, key)) = self.keys.iter().next_back().map(|(epoch, key)| (*epoch, key.clone()))
         else {
             return Ok(None);
         };
         let mut segment = Segment {
             log: *log,
-            first: from,
+            first,
             count: run.count,
             checkpoint: cbor::encode(&run.checkpoint),
             key_epoch,
@@ -85,8 +86,8 @@ impl Engine {
     }
 
     /// Everything from `from` to a checkpoint, as much as fits a segment: one run as it is stored, or several
-    /// packed anew.
-    fn segment_run(&self, no: LogNo, from: LogSeq) -> Result<Option<RunRow>, StoreError> {
+    /// packed anew. Where it begins, and the run: earlier than asked where the rest of a run does not fit by itself.
+    fn segment_run(&self, no: LogNo, from: LogSeq) -> Result<Option<(LogSeq, RunRow)>, StoreError> {
         let mut runs: Vec<(LogSeq, RunRow)> = Vec::new();
         let (mut sealed, mut open, mut count) = (0, 0, 0);
         self.walk_runs(no, from, |first, row| {
@@ -102,24 +103,21 @@ impl Engine {
             }
             Ok(taken)
         })?;
-        let Some(last) = runs.last().map(|(_, row)| row.checkpoint) else { return Ok(None) };
-        if let [(first, _)] = runs.as_slice()
-            && *first == from
-        {
-            return Ok(runs.pop().map(|(_, row)| row));
+        while let Some((last, before)) = runs.split_last() {
+            let (first, row) = last;
+            if before.is_empty() && *first == from {
+                return Ok(runs.pop());
+            }
+            if let Some(row) = pack(no, from, &runs, row.checkpoint)? {
+                return Ok(Some((from, row)));
+            }
+            // Packed in another way, or together with others, it is more than one segment may be.
+            if before.is_empty() {
+                return Ok(runs.pop());
+            }
+            runs.pop();
         }
-        let mut records = Vec::with_capacity(count);
-        for (first, row) in runs {
-            let skip = from.0.saturating_sub(first.0) as usize;
-            records.extend(decode_run(no, first, &row)?.into_iter().skip(skip));
-        }
-        let encoded = run::encode(&records);
-        Ok(Some(RunRow {
-            count: records.len() as u32,
-            open_len: encoded.open_len as u32,
-            checkpoint: last,
-            bytes: encoded.bytes,
-        }))
+        Ok(None)
     }
 
     /// Visits the runs of a log in order, beginning with the one that holds `from`, until told to stop.
@@ -203,7 +201,7 @@ impl Engine {
         Ok(None)
     }
 
-    fn run_at(&self, no: LogNo, seq: LogSeq) -> Result<Option<(LogSeq, Vec<LogRecord>)>, StoreError> {
+    pub(super) fn run_at(&self, no: LogNo, seq: LogSeq) -> Result<Option<(LogSeq, Vec<LogRecord>)>, StoreError> {
         let Some((at, bytes)) = self.store.last_at(Table::Runs, &key::log(no), &key::position(no, seq))?
         else {
             return Ok(None);
@@ -211,17 +209,6 @@ impl Engine {
         let row: RunRow = rows::decode(Table::Runs, &at, &bytes)?;
         let Some((_, first)) = key::parse_position(&at) else { return Ok(None) };
         Ok(Some((first, decode_run(no, first, &row)?)))
-    }
-
-    /// Whether an operation is part of canonical state here.
-    pub(crate) fn is_admitted(&self, stage: &Stage, operation: OperationId) -> Result<bool, StoreError> {
-        let Some(found) = self.find_operation(operation)? else { return Ok(false) };
-        let at = (found.no, found.seq);
-        let pending = match stage.pending_at(&at) {
-            Some(row) => row.is_some(),
-            None => self.pending.contains(&at),
-        };
-        Ok(!pending)
     }
 
     /// What became of an entry here, and why if it is not admitted.
@@ -270,6 +257,24 @@ impl Engine {
         }
         Ok(entries)
     }
+}
+
+/// Packs what several runs hold from a place on into one, if that is a segment that others take: each of the runs
+/// was, and together they may require more operations, or be packed less tightly than somebody packed them.
+fn pack(
+    no: LogNo,
+    from: LogSeq,
+    runs: &[(LogSeq, RunRow)],
+    checkpoint: Checkpoint,
+) -> Result<Option<RunRow>, StoreError> {
+    let mut records = Vec::new();
+    for (first, row) in runs {
+        let skip = from.0.saturating_sub(first.0) as usize;
+        records.extend(decode_run(no, *first, row)?.into_iter().skip(skip));
+    }
+    let Some(encoded) = run::encode_for_segment(&records) else { return Ok(None) };
+    let (count, open_len) = (records.len() as u32, encoded.open_len as u32);
+    Ok(Some(RunRow { count, open_len, checkpoint, bytes: encoded.bytes }))
 }
 
 /// Decodes a stored run; damage names the place.

@@ -27,6 +27,8 @@ pub(crate) struct Waiting {
     withheld: BTreeMap<LogNo, BTreeSet<LogSeq>>,
     /// How many other entries of each log are held, and how often that has changed.
     held: HashMap<LogNo, (usize, u64)>,
+    /// How many entries of each log are here, held or refused, of those whose payload is here.
+    kept_out: HashMap<LogNo, usize>,
 }
 
 impl Waiting {
@@ -68,6 +70,18 @@ impl Waiting {
         self.held.get(&no).map_or(0, |(count, _)| *count)
     }
 
+    /// How many entries of a log are held or refused, of those whose payload is here.
+    pub(crate) fn kept_out_of(&self, no: LogNo) -> usize {
+        self.kept_out.get(&no).copied().unwrap_or_default()
+    }
+
+    /// How many there are, and by how many names they can be woken.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        let places = |count: usize, set: &BTreeSet<Standing>| count + set.len();
+        let digests = self.by_digest.values().fold(0, places);
+        (self.rows.len(), self.by_operation.values().fold(digests, places))
+    }
+
     /// How often an entry of a log began or ceased to be held.
     pub(crate) fn held_changes(&self, no: LogNo) -> u64 {
         self.held.get(&no).map_or(0, |(_, changes)| *changes)
@@ -103,6 +117,7 @@ impl Waiting {
         if let Some((object, ..)) = &row.object {
             self.by_object.entry(object.clone()).or_default().insert(at);
         }
+        *self.kept_out.entry(at.0).or_default() += usize::from(!row.withheld);
         if row.state == EntryState::Held {
             let (count, changes) = self.held.entry(at.0).or_default();
             (*count, *changes) = (*count + usize::from(!row.withheld), *changes + 1);
@@ -127,6 +142,8 @@ impl Waiting {
         if let Some((object, ..)) = &row.object {
             forget(&mut self.by_object, object, at);
         }
+        let kept_out = self.kept_out.entry(at.0).or_default();
+        *kept_out = kept_out.saturating_sub(usize::from(!row.withheld));
         if row.state != EntryState::Held {
             return;
         }

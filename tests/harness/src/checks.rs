@@ -3,6 +3,7 @@
 //! Called when everything is healed. [`World::settle`] brings all devices together, [`World::judge`] looks.
 
 use crate::erasing::late_operations;
+use crate::hostile::Liar;
 use crate::model::{Shown, Survival};
 use crate::network::Weather;
 use crate::world::{Event, Failure, Held, World};
@@ -143,10 +144,12 @@ impl World {
     /// Says where two differ.
     pub fn converged(&mut self) -> Held {
         let mut first: Option<Portrait> = None;
-        for device in &mut self.devices {
+        let Self { devices, liar, .. } = self;
+        let liar = liar.as_deref();
+        for device in devices {
             let number = device.number;
             let Some(engine) = &mut device.engine else { continue };
-            let portrait = portrait(engine)?;
+            let portrait = portrait(engine, liar)?;
             match &first {
                 None => first = Some(portrait),
                 Some(first) => compare(first, &portrait, number)?,
@@ -237,13 +240,14 @@ impl World {
         self.rng.shuffle(&mut recorded);
         for number in 0..self.devices.len() {
             let now = self.devices[number].wall(self.queue.now());
+            let liar = self.liar.as_deref();
             let Some(engine) = &mut self.devices[number].engine else { continue };
-            let before = portrait(engine)?;
+            let before = portrait(engine, liar)?;
             for (from, segment) in &recorded {
                 // Being refused is fine; changing something is not.
                 let _ = engine.receive(*from, segment, now);
             }
-            compare(&before, &portrait(engine)?, number)?;
+            compare(&before, &portrait(engine, liar)?, number)?;
         }
         let after = self.verified()?;
         if ledgers == after {
@@ -258,10 +262,12 @@ impl World {
     /// Says what changed.
     pub fn reopened(&mut self) -> Held {
         for device in 0..self.devices.len() {
-            let before = self.devices[device].engine.as_mut().map(portrait).transpose()?;
+            let liar = self.liar.as_deref();
+            let before = self.devices[device].engine.as_mut().map(|engine| portrait(engine, liar)).transpose()?;
             self.kill(device, 0)?;
             self.restart(device)?;
-            let after = self.devices[device].engine.as_mut().map(portrait).transpose()?;
+            let liar = self.liar.as_deref();
+            let after = self.devices[device].engine.as_mut().map(|engine| portrait(engine, liar)).transpose()?;
             if let (Some(before), Some(after)) = (before, after) {
                 compare(&before, &after, device)?;
             }
@@ -285,11 +291,11 @@ pub fn verify_engine(engine: &mut Engine) -> Held<u64> {
 /// Everything about an engine that must be the same on all devices, as texts that can be compared and shown.
 pub type Portrait = BTreeMap<String, String>;
 
-/// Draws an engine's portrait.
+/// Draws an engine's portrait, without what a liar has told to some devices only.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn portrait(engine: &mut Engine) -> Held<Portrait> {
+pub fn portrait(engine: &mut Engine, liar: Option<&Liar>) -> Held<Portrait> {
     let mut portrait = Portrait::new();
     for position in engine.frontier() {
         let name = format!(
@@ -321,6 +327,12 @@ pub fn portrait(engine: &mut Engine) -> Held<Portrait> {
             let explained = engine.explain(summary.object.as_str())?;
             let history = engine.history(&summary.object)?;
             let waits: Vec<_> = history.iter().filter(|item| item.status != EntryState::Admitted).collect();
+            // Somebody's bad entry may wait on an object that everybody else goes on with.
+            if liar.is_some_and(|liar| waits.iter().all(|item| item.device == liar.device())) {
+                let text = serde_json::to_string(&view)?;
+                portrait.insert(format!("object {}", summary.object), text);
+                continue;
+            }
             return Err(Failure(format!(
                 "WEDGED: object {} is {:?}: {explained:?}\n{waits:?}\n{:?}",
                 summary.object, view.state, status.findings
@@ -328,6 +340,9 @@ pub fn portrait(engine: &mut Engine) -> Held<Portrait> {
         }
         let text = serde_json::to_string(&view)?;
         portrait.insert(format!("object {}", summary.object), format!("{text} {} changes", summary.changes));
+    }
+    if let Some(liar) = liar {
+        liar.leave_out(&mut portrait);
     }
     Ok(portrait)
 }

@@ -13,6 +13,7 @@
 //! | [`world`], [`life`], [`writing`], [`erasing`] | the loop that joins them |
 //! | [`checks`], [`stored`] | what must hold at the end |
 //! | [`scenario`] | random scripts |
+//! | [`hostile`] | a member who lies |
 //! | [`exhaustive`] | fixed scripts with a fault at every write |
 #![allow(
     clippy::unwrap_used,
@@ -28,6 +29,7 @@ pub mod device;
 pub mod disk;
 pub mod erasing;
 pub mod exhaustive;
+pub mod hostile;
 pub mod life;
 pub mod model;
 pub mod network;

@@ -6,6 +6,7 @@
 
 use crate::clock::Queue;
 use crate::device::Device;
+use crate::hostile::Liar;
 use crate::model::Model;
 use crate::network::{Connection, Frame, Lane, Weather};
 use crate::rng::Rng;
@@ -88,6 +89,8 @@ pub struct Stats {
     pub closed: u64,
     /// Concurrent writes that are shown as sides of a contradiction.
     pub contested: u64,
+    /// Lies that were told.
+    pub lies: u64,
 }
 
 /// Everything there is.
@@ -99,6 +102,8 @@ pub struct World {
     pub queue: Queue<Event>,
     /// The devices; 0 owns the workspace.
     pub devices: Vec<Device>,
+    /// A member who lies, if there is one.
+    pub liar: Option<Box<Liar>>,
     /// Open connections.
     pub connections: BTreeMap<u64, Connection>,
     /// Pairs that cannot reach each other, smaller number first.
@@ -133,6 +138,7 @@ impl World {
             rng,
             queue: Queue::default(),
             devices: Vec::new(),
+            liar: None,
             connections: BTreeMap::new(),
             cut: BTreeSet::new(),
             weather: Weather::CALM,
@@ -243,6 +249,9 @@ impl World {
 
     /// Ends all connections of a device.
     pub fn disconnect_all(&mut self, device: usize) {
+        if let Some(liar) = &mut self.liar {
+            liar.lines.remove(&device);
+        }
         let of_device = |(number, c): (&u64, &Connection)| c.end_of(device).is_some().then_some(*number);
         let numbers: Vec<u64> = self.connections.iter().filter_map(of_device).collect();
         for number in numbers {
@@ -327,7 +336,7 @@ impl World {
                 self.step(number, end, Input::Grew)?;
             }
         }
-        Ok(())
+        self.tell_liar(device)
     }
 
     fn send(&mut self, number: u64, from: usize, lane: Lane, frame: &Frame) {

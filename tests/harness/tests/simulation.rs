@@ -12,7 +12,7 @@ use std::cell::Cell;
 use syncd_harness::disk::Fault;
 use syncd_harness::scenario::{self, MODERATE};
 use syncd_harness::world::Held;
-use syncd_harness::{exhaustive, trace::Trace};
+use syncd_harness::{exhaustive, hostile, trace::Trace};
 
 mod oracle;
 
@@ -74,6 +74,21 @@ fn what_is_erased_is_gone() {
     println!("{} rebirths, {} intents late, {} dropped", renewed.get(), late.get(), dropped.get());
     let is_one = setting("SYNCD_SEED").is_some();
     assert!(is_one || late.get() > 0 && dropped.get() > 0, "nothing was erased");
+}
+
+#[test]
+fn a_liar_hurts_nobody() {
+    let lies = Cell::new(0);
+    seeds(SEEDS / 4, |seed, is_loud| {
+        let stats = hostile::scenario::liar(seed, is_loud)?;
+        lies.set(lies.get() + stats.lies);
+        if is_loud || setting("SYNCD_STATS").is_some() {
+            println!("seed {seed}: {stats:?}");
+        }
+        Ok(())
+    });
+    println!("{} lies", lies.get());
+    assert!(setting("SYNCD_SEED").is_some() || lies.get() > 0, "nobody lied");
 }
 
 #[test]
