@@ -15,6 +15,7 @@ use serde_json::json;
 use syncd_engine::log::run;
 use syncd_engine::session::{Input, Output, Session};
 use syncd_engine::{Engine, Intent, ReceiveError, WriteRequest};
+use syncd_evidence::FindingKind;
 use syncd_schema::governance::Bundle;
 use syncd_schema::message::{CloseCode, Control, Hello, Position, Segment, features};
 use syncd_schema::operation::EntryState;
@@ -224,6 +225,17 @@ fn a_log_that_waits_for_ever_takes_no_room_from_others() {
         last = ada.receive(hand.log.device, &segment, at(3)).map(drop);
     }
     assert!(matches!(last, Err(ReceiveError::TooManyPending)), "{last:?}");
+    // Nor does another log of the same device find room.
+    hand.log.epoch = Epoch(1);
+    hand.tree = syncd_evidence::Tree::default();
+    let record = hand.record(EntryKind(99), None, b"");
+    let segment = hand.send(&[record]);
+    let other = ada.receive(hand.log.device, &segment, at(4));
+    assert!(matches!(other, Err(ReceiveError::TooManyPending)), "{other:?}");
+    let device = hand.log.device.short();
+    let found = ada.findings().unwrap();
+    let found = found.iter().filter(|f| f.kind == FindingKind::LimitReached && f.place.contains(&device));
+    assert_eq!(found.count(), 1);
     // Bob's entry builds on Carl's, which comes later: it may wait all the same.
     merge_patch(&mut carl, "n1", json!({"carl": 1}), at(5));
     sync(&mut carl, &mut bob, at(6));
@@ -263,4 +275,72 @@ fn a_relay_is_given_no_key() {
         let keys = enrolled.expect("enrolled").0.keys.len();
         assert_eq!(keys, usize::from(role != Role::Relay), "{role:?}");
     }
+}
+
+/// What one device took in small segments it passes on in larger ones, and those are taken too.
+#[test]
+fn what_was_taken_in_parts_can_be_passed_on() {
+    let (mut ada, _) = owner(1);
+    let (mut bob, _) = member(&mut ada, 2, Role::Member);
+    let mut hand = Hand::enrolled(&mut ada, 3, Role::Member);
+    sync(&mut bob, &mut ada, at(1));
+    let ids: Vec<OperationId> = (0..limits::REFERENCES as u64).map(|n| OperationId::at(at(n), 5)).collect();
+    for _ in 0..40 {
+        let mut records = [(); 4].map(|()| hand.record(EntryKind::CHECKPOINT, None, b""));
+        records.iter_mut().for_each(|record| record.entry.requires.clone_from(&ids));
+        let segment = hand.send(&records);
+        ada.receive(hand.log.device, &segment, at(300)).expect("as many as may be");
+    }
+    sync(&mut bob, &mut ada, at(301));
+    assert_eq!(bob.size_of_log(&hand.log), LogSeq(160));
+    // Few of what each waits for is remembered.
+    let held = bob.occupancy().unwrap();
+    assert_eq!(held.waiting, 160);
+    assert!(held.names <= 160 * 8, "{held:?}");
+}
+
+/// Which logs of a device are taken follows from governance, not from which came first.
+#[test]
+fn two_devices_that_met_other_logs_of_somebody_take_them_from_each_other() {
+    let (mut ada, _) = owner(1);
+    let (mut bob, _) = member(&mut ada, 2, Role::Member);
+    let mut hand = Hand::enrolled(&mut ada, 3, Role::Member);
+    sync(&mut bob, &mut ada, at(1));
+    for epoch in 0..4 * limits::EPOCHS as u32 {
+        (hand.log.epoch, hand.tree) = (Epoch(epoch), syncd_evidence::Tree::default());
+        let record = hand.session();
+        let segment = hand.send(&[record]);
+        let engine = if epoch.is_multiple_of(2) { &mut ada } else { &mut bob };
+        let taken = engine.receive(hand.log.device, &segment, at(2)).is_ok();
+        assert_eq!(taken, epoch < limits::EPOCHS as u32, "{epoch}");
+    }
+    sync(&mut bob, &mut ada, at(3));
+    for engine in [&ada, &bob] {
+        let logs = engine.log_sizes().into_iter().filter(|(log, _)| log.device == hand.log.device);
+        assert_eq!(logs.count(), limits::EPOCHS);
+    }
+}
+
+/// Whoever knows older governance only takes what goes back to it, and passes it on to those who know better.
+#[test]
+fn a_log_that_goes_back_in_governance_divides_nobody() {
+    let (mut ada, _) = owner(1);
+    let (mut bob, _) = member(&mut ada, 2, Role::Member);
+    let mut hand = Hand::enrolled(&mut ada, 3, Role::Member);
+    sync(&mut bob, &mut ada, at(1));
+    let before = ada.governance().heads.clone();
+    member(&mut ada, 4, Role::Member);
+    let after = ada.governance().heads.clone();
+    let mut records = Vec::new();
+    for heads in [after, before] {
+        hand.governance = heads;
+        records.push(hand.record(EntryKind::CHECKPOINT, None, b""));
+    }
+    let segment = hand.send(&records);
+    bob.receive(hand.log.device, &segment, at(2)).expect("what it names last is not known here");
+    sync(&mut bob, &mut ada, at(3));
+    assert_eq!(ada.size_of_log(&hand.log), LogSeq(2));
+    let found = ada.findings().unwrap();
+    let device = hand.log.device.short();
+    assert!(found.iter().any(|f| f.kind == FindingKind::Unfounded && f.place.contains(&device)), "{found:?}");
 }

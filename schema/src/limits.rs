@@ -70,7 +70,7 @@ pub const CLOCK_OFF: u64 = 86_400_000_000;
 /// How long an entry may wait for what others hold before somebody is told of it, in microseconds: a day, since
 /// devices are off at night.
 pub const WAITS_LONG: u64 = 86_400_000_000;
-/// How often the same finding about a device is put on record at most, in microseconds: each is a write to the disk.
+/// How often a repeated finding about a device is waited for until the disk has it, in microseconds: others wait as well.
 pub const FINDING_EVERY: u64 = 1_000_000;
 /// Branches kept of one forked log: two prove the fork, more prove nothing new.
 pub const BRANCHES: usize = 2;

@@ -5,10 +5,10 @@
 //! one that is refused stays in its log and never in a document. Whatever waited is tried again when what it
 //! waits for may have come.
 
+use super::blame::bad_entry;
 use super::judge::Question;
 use super::rebirth::After;
 use super::seek::Sought;
-use super::blame::bad_entry;
 use super::stage::Stage;
 use super::waiting::Standing;
 use super::{Engine, ObjectKey, strategy, subject_key};
@@ -26,9 +26,7 @@ use syncd_schema::burst::Burst;
 use syncd_schema::governance::{Act, Link, Member};
 use syncd_schema::message::Outcome;
 use syncd_schema::operation::EntryState;
-use syncd_schema::{
-    Digest, Entry, EntryKind, LogId, LogSeq, OperationId, OperationType, domain,
-};
+use syncd_schema::{Digest, Entry, EntryKind, LogId, LogSeq, OperationId, OperationType, domain};
 
 /// An entry that arrived, or that waited and is tried again.
 pub(super) struct Arrival {
@@ -346,8 +344,8 @@ impl Engine {
     ) -> Result<Option<Judged>, StoreError> {
         let mut requires = Vec::new();
         for operation in &entry.requires {
-            let here = done.admitted.contains(operation)
-                || self.is_admitted(stage, &mut done.sought, *operation)?;
+            let here =
+                done.admitted.contains(operation) || self.is_admitted(stage, &mut done.sought, *operation)?;
             if !here {
                 requires.push(*operation);
             }

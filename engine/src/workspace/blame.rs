@@ -16,7 +16,8 @@ use syncd_schema::operation::EntryState;
 use syncd_schema::{DeviceId, LogId, LogSeq, UnixMicros, limits};
 
 /// What to do about a device of which nobody knows whether it lies or is broken.
-const FIND_OUT: &str = "nothing else is touched by it; if the device is trusted, find out what it runs, else remove it";
+const FIND_OUT: &str =
+    "nothing else is touched by it; if the device is trusted, find out what it runs, else remove it";
 
 /// Where a finding about a device is.
 fn at_device(device: &DeviceId) -> String {
@@ -78,16 +79,16 @@ impl Engine {
         self.note_finding(Finding::new(kind, &at_device(&device), Severity::Warning, &text, next, now), now)
     }
 
-    /// Puts a finding about a device on record, unless the same was put there just now: whoever repeats himself does
-    /// not make the disk work.
+    /// Puts a finding about a device on record. One that was put there just now is counted without waiting for the disk:
+    /// whoever repeats himself does not make it work.
     fn note_finding(&mut self, finding: Finding, now: UnixMicros) -> Result<(), StoreError> {
         let id = finding.id();
         let is_news = self.blamed.get(&id).is_none_or(|last| now.0.abs_diff(last.0) >= limits::FINDING_EVERY);
-        if !is_news {
-            return Ok(());
-        }
         let mut stage = self.stage(now);
         self.find(&mut stage, finding)?;
+        if !is_news {
+            return self.store.note(stage.batch);
+        }
         self.commit(stage)?;
         self.blamed.put(id, now);
         Ok(())
@@ -106,10 +107,13 @@ impl Engine {
         let off = limits::CLOCK_OFF;
         let ahead = times().max().filter(|time| *time > stage.now.plus(off));
         let behind = times().min().filter(|time| founded.is_some_and(|founded| time.plus(off) < founded));
-        for (time, how) in [(ahead, "ahead of this device's clock"), (behind, "before the workspace was made")] {
+        for (time, how) in
+            [(ahead, "ahead of this device's clock"), (behind, "before the workspace was made")]
+        {
             let Some(time) = time else { continue };
             let text = format!("device {} dates entries {time}, {how}", device.short());
-            let next = "set the clock that is wrong; what was written stays as it is, and is shown with its date";
+            let next =
+                "set the clock that is wrong; what was written stays as it is, and is shown with its date";
             let (kind, severity) = (FindingKind::ClockSkew, Severity::Notice);
             self.find(stage, Finding::new(kind, &at_device(&device), severity, &text, next, stage.now))?;
         }
@@ -139,7 +143,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub(crate) fn note_unfounded(&mut self, peer: Option<&DeviceId>, now: UnixMicros) -> Result<(), StoreError> {
+    pub(crate) fn note_unfounded(
+        &mut self,
+        peer: Option<&DeviceId>,
+        now: UnixMicros,
+    ) -> Result<(), StoreError> {
         let logs: Vec<LogId> = self
             .log_numbers
             .keys()
@@ -149,7 +157,9 @@ impl Engine {
         for log in logs {
             let Some((seq, reason)) = self.waits_in_vain(&log, peer.is_some(), now) else { continue };
             let text = match peer {
-                Some(_) => format!("entry {seq} of log {log} waits, and its own device has no more to tell: {reason}"),
+                Some(_) => format!(
+                    "entry {seq} of log {log} waits, and its own device has no more to tell: {reason}"
+                ),
                 None => format!("entry {seq} of log {log} has waited for more than a day: {reason}"),
             };
             let finding = self.unfounded(&log.device, &text, now);
@@ -181,8 +191,10 @@ impl Engine {
         let logs = self.log_numbers.iter().filter(|(other, _)| {
             other.device == log.device && least.is_none_or(|least| other.epoch >= least)
         });
-        let numbers: std::collections::BTreeSet<_> =
-            logs.map(|(_, no)| *no).chain(stage.log_of(&super::LogKind::Device(*log)).map(|s| s.no)).collect();
+        let numbers: std::collections::BTreeSet<_> = logs
+            .map(|(_, no)| *no)
+            .chain(stage.log_of(&super::LogKind::Device(*log)).map(|s| s.no))
+            .collect();
         let (mut waiting, mut withheld) = numbers.iter().fold((0, 0), |(waiting, withheld), no| {
             (waiting + self.pending.kept_out_of(*no), withheld + self.pending.withheld_in(*no).len())
         });

@@ -315,7 +315,8 @@ impl Engine {
             &format!("log {log}"),
             Severity::Critical,
             &format!("device {} signed two different histories of one log", log.device.short()),
-            "find out which copy of the device is genuine; an admin lets it in anew with `invite` and `join`",
+            "find out which copy of the device is genuine; an admin lets it in anew with `invite` and `join`, and an object \
+             that devices show differently begins anew with `rebirth`",
             stage.now,
         );
         self.find(stage, finding)

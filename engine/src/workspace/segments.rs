@@ -201,7 +201,11 @@ impl Engine {
         Ok(None)
     }
 
-    pub(super) fn run_at(&self, no: LogNo, seq: LogSeq) -> Result<Option<(LogSeq, Vec<LogRecord>)>, StoreError> {
+    pub(super) fn run_at(
+        &self,
+        no: LogNo,
+        seq: LogSeq,
+    ) -> Result<Option<(LogSeq, Vec<LogRecord>)>, StoreError> {
         let Some((at, bytes)) = self.store.last_at(Table::Runs, &key::log(no), &key::position(no, seq))?
         else {
             return Ok(None);

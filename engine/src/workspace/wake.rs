@@ -84,9 +84,10 @@ impl Engine {
             let chain = stage.chain.as_ref().unwrap_or(&self.chain);
             let governance_here = !row.missing.is_empty() && chain.holds(needs);
             let required_here = !row.requires.is_empty()
-                && row.requires.iter().any(|operation| {
-                    done.admitted.contains(operation) || done.given_up.contains(operation)
-                });
+                && row
+                    .requires
+                    .iter()
+                    .any(|operation| done.admitted.contains(operation) || done.given_up.contains(operation));
             let waits_for_change = !row.missing.is_empty() && changes_here && row.object.is_some();
             if !(waits_for_change || governance_here || required_here) {
                 continue;

@@ -263,11 +263,13 @@ impl World {
     pub fn reopened(&mut self) -> Held {
         for device in 0..self.devices.len() {
             let liar = self.liar.as_deref();
-            let before = self.devices[device].engine.as_mut().map(|engine| portrait(engine, liar)).transpose()?;
+            let before =
+                self.devices[device].engine.as_mut().map(|engine| portrait(engine, liar)).transpose()?;
             self.kill(device, 0)?;
             self.restart(device)?;
             let liar = self.liar.as_deref();
-            let after = self.devices[device].engine.as_mut().map(|engine| portrait(engine, liar)).transpose()?;
+            let after =
+                self.devices[device].engine.as_mut().map(|engine| portrait(engine, liar)).transpose()?;
             if let (Some(before), Some(after)) = (before, after) {
                 compare(&before, &after, device)?;
             }

@@ -89,6 +89,64 @@ fn a_history_for_each_device_is_found_by_all_and_stops_nobody_else() {
     }
 }
 
+/// A document takes no second change of one number: those who met one history cannot take the other's changes, nor
+/// what was built on them. The way out that is there for changes that nobody shall have.
+#[test]
+fn what_a_fork_divided_is_one_again_when_it_begins_anew() {
+    let mut world = scene(37);
+    world.liar.as_mut().expect("a liar").divides = true;
+    world.cut.extend([(0, 1), (0, 2), (1, 2)]);
+    for number in world.connections.keys().copied().collect::<Vec<_>>() {
+        world.disconnect(number, "is cut");
+    }
+    for device in [0, 1, 2, 0, 1, 2] {
+        world.lie(Lie::Fork, device).expect("told");
+    }
+    for n in 0..27 {
+        let token = world.workload.token(n % 3);
+        let planned = world.workload.set(&format!("mine-{}", n / 3), "k0", &token);
+        world.write(n % 3, vec![planned]).expect("written");
+    }
+    world.liar_leaves();
+    meet(&mut world);
+    let divided = divided(&mut world);
+    assert!(!divided.is_empty(), "nothing was divided");
+    for object in &divided {
+        let value = serde_json::json!({ "born": "<anew>" });
+        let planned = world.workload.renew(object, Some(value));
+        let engine = world.devices[0].engine.as_mut().expect("runs");
+        let now = syncd_schema::UnixMicros(syncd_harness::clock::START.0 + 3_600_000_000);
+        engine.write(&[planned.request], now).expect("written").0.remove(0).expect("an owner may");
+        world.tell_sessions(0, None).expect("told");
+    }
+    meet(&mut world);
+    assert_eq!(self::divided(&mut world), Vec::<String>::new());
+}
+
+fn meet(world: &mut World) {
+    world.cut.clear();
+    for _ in 0..4 {
+        (0..3).for_each(|device| world.dial_everybody(device));
+        world.pass(10_000_000).expect("quiet");
+    }
+}
+
+/// The objects of honest devices that look different on one of them.
+fn divided(world: &mut World) -> Vec<String> {
+    let names = (0..9).map(|n| format!("mine-{n}"));
+    let mut differ = Vec::new();
+    for name in names {
+        let mut shown = |n: usize| {
+            let engine = world.devices[n].engine.as_mut().expect("runs");
+            engine.get(&name.parse().expect("an id")).expect("readable").expect("known").value
+        };
+        if shown(0) != shown(1) || shown(1) != shown(2) {
+            differ.push(name);
+        }
+    }
+    differ
+}
+
 #[test]
 fn thousands_of_epochs_are_few_logs_and_one_finding() {
     let mut world = scene(32);
@@ -212,7 +270,9 @@ fn rounds(with_liar: bool, rounds: usize) -> (u64, u64, Duration, Duration) {
 fn honest_devices_wait_no_longer_for_each_other() {
     let (alone, frames, ..) = rounds(false, 45);
     let (beside, more, ..) = rounds(true, 45);
-    println!("45 writes are everywhere after {alone} µs and {frames} frames; beside a liar {beside} µs, {more} frames");
+    println!(
+        "45 writes are everywhere after {alone} µs and {frames} frames; beside a liar {beside} µs, {more} frames"
+    );
     assert!(beside <= 2 * alone, "{alone} µs alone, {beside} µs beside a liar");
 }
 
@@ -223,6 +283,8 @@ fn real_time_beside_a_liar() {
     let (_, _, alone, _) = rounds(false, 600);
     let (_, _, all, lying) = rounds(true, 600);
     let honest = all.saturating_sub(lying);
-    println!("600 writes on three devices: alone {alone:?}; beside a liar {honest:?}, and {lying:?} for its lies");
+    println!(
+        "600 writes on three devices: alone {alone:?}; beside a liar {honest:?}, and {lying:?} for its lies"
+    );
     assert!(honest <= 2 * alone, "{alone:?} alone, {honest:?} beside a liar");
 }

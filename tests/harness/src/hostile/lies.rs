@@ -30,7 +30,7 @@ impl Liar {
         let lies = match lie {
             Lie::OtherPayload => self.other_payload(),
             Lie::BrokenPayload => self.broken_payloads(engine),
-            Lie::Fork => self.forks(),
+            Lie::Fork => self.forks(engine),
             Lie::Skip => self.skips(engine),
             Lie::Epochs => self.epochs(),
             Lie::UnknownKind => self.unknown_kinds(engine),
@@ -98,7 +98,11 @@ impl Liar {
         let mut records = Vec::new();
         let mut birth = quill.birth(&name, &json!({ "n": 1, "deep": { "list": [1, 2, 3] } }));
         damage(&mut birth, self.hand.rng.below(40));
-        birth.entry.subject.iter_mut().for_each(|s| s.incarnation = Incarnation(birth.entry.payload_digest.0));
+        birth
+            .entry
+            .subject
+            .iter_mut()
+            .for_each(|s| s.incarnation = Incarnation(birth.entry.payload_digest.0));
         records.push(birth);
         for kind in [EntryKind::MEMBER, EntryKind::MANIFEST, EntryKind::BUNDLE] {
             records.push(quill.record(kind, None, &garbage));
@@ -122,7 +126,7 @@ impl Liar {
     }
 
     /// Every device hears another history of the same log, begun at any place of one that another device knows.
-    fn forks(&mut self) -> Vec<Input> {
+    fn forks(&mut self, engine: &mut Engine) -> Vec<Input> {
         let epoch = Epoch(FORKED.start + self.hand.rng.below(FORKED.len()) as u32);
         let known: Vec<usize> =
             (0..self.histories.len()).filter(|n| self.histories[*n].log.epoch == epoch).collect();
@@ -130,12 +134,17 @@ impl Liar {
             None => self.histories[0].of_epoch(epoch.0),
             Some(from) => self.histories[*from].clone(),
         };
+        quill.rewind(self.hand.rng.below(quill.sent.len() + 1));
         quill.governance.clone_from(&self.histories[0].governance);
         quill.time = quill.time.plus(1 + self.hand.rng.below(100) as u64);
         let name = self.name();
         let begin = quill.begin();
         let birth = quill.birth(&name, &json!({ "fork": self.drawn }));
-        quill.append(&[begin, birth], &mut self.hand);
+        let mut records = vec![begin, birth];
+        let divided = if self.divides { self.target(engine) } else { None };
+        let edit = divided.and_then(|subject| quill.edit(engine, &subject, json!({ "liar": self.drawn })));
+        records.extend(edit);
+        quill.append(&records, &mut self.hand);
         let words = quill.sent.iter().cloned().map(sent).collect();
         self.histories.push(quill);
         words
@@ -308,7 +317,9 @@ impl Liar {
         quill.time = UnixMicros(1);
         let mut words = Vec::new();
         let year = YEAR.unsigned_abs();
-        for time in [UnixMicros(1), now.plus(10 * year), UnixMicros(u64::MAX / 2), UnixMicros(u64::MAX - 5_000)] {
+        for time in
+            [UnixMicros(1), now.plus(10 * year), UnixMicros(u64::MAX / 2), UnixMicros(u64::MAX - 5_000)]
+        {
             let name = self.name();
             quill.time = time.max(quill.time);
             let begin = quill.begin();
@@ -382,4 +393,3 @@ fn damage(record: &mut LogRecord, place: usize) {
     (record.entry.payload_digest, record.entry.payload_len) = (hash, bytes.len() as u32);
     record.payload = Some(bytes);
 }
-

@@ -91,6 +91,8 @@ pub struct Liar {
     pub scale: usize,
     /// Bytes of a large value.
     pub large: usize,
+    /// Whether what it forks is about objects of others too.
+    pub divides: bool,
     /// Another workspace, which it owns.
     other: Engine,
     /// The governance under which it was let in.
@@ -123,6 +125,7 @@ impl Liar {
             told: BTreeMap::new(),
             scale: 8,
             large: 20_000,
+            divides: false,
             oldest: engine.governance().heads.clone(),
             drawn: 0,
         };

@@ -32,6 +32,8 @@ pub struct Quill {
     pub session: [u8; 16],
     /// What was written, as it travels.
     pub sent: Vec<Segment>,
+    /// The tree before each of these.
+    before: Vec<Tree>,
     /// Objects that were born in it.
     pub born: BTreeSet<String>,
 }
@@ -40,7 +42,16 @@ impl Quill {
     /// A log that holds nothing yet.
     #[must_use]
     pub fn new(log: LogId, time: UnixMicros, session: [u8; 16]) -> Self {
-        Self { log, tree: Tree::default(), time, governance: Vec::new(), session, sent: Vec::new(), born: BTreeSet::new() }
+        Self {
+            log,
+            tree: Tree::default(),
+            time,
+            governance: Vec::new(),
+            session,
+            sent: Vec::new(),
+            before: Vec::new(),
+            born: BTreeSet::new(),
+        }
     }
 
     /// The same device's log of another epoch, with nothing in it.
@@ -131,12 +142,22 @@ impl Quill {
     /// Appends entries, as one signed segment.
     pub fn append(&mut self, records: &[LogRecord], hand: &mut Hand) -> Segment {
         let first = self.tree.size();
+        self.before.push(self.tree.clone());
         for record in records {
             self.tree.append(leaf_hash(&record.entry.to_bytes()));
         }
         let segment = self.seal(first, records, hand);
         self.sent.push(segment.clone());
         segment
+    }
+
+    /// Forgets what was written after the first few segments.
+    pub fn rewind(&mut self, segments: usize) {
+        if let Some(tree) = self.before.get(segments) {
+            self.tree = tree.clone();
+            self.before.truncate(segments);
+            self.sent.truncate(segments);
+        }
     }
 
     /// A segment that says what it is told to, under the checkpoint of the tree as it stands.
