@@ -172,8 +172,7 @@ fn one_object_in_every_blocked_state_blocks_no_other_and_each_has_a_way_out() {
     explained(&ada, "reborn", "conflicted");
     explained(&ada, "withheld", "blocked");
     for id in ["refused", "unknown"] {
-        let named = format!("object {id},");
-        let about = |finding: &&syncd_evidence::Finding| finding.text.contains(&named);
+        let about = |finding: &&syncd_evidence::Finding| finding.place.contains(id);
         let finding = findings.iter().find(about).unwrap_or_else(|| panic!("{id}: {findings:?}"));
         assert!(!finding.next.is_empty());
         explained(&ada, id, "blocked");

@@ -1,9 +1,7 @@
-//! What a device or a peer is to blame for, on record: one finding for each kind of it and each device, however often.
-//!
-//! A place is never taken from what anybody may choose as they like, such as the epoch of a log or the name of an
-//! object: else whoever lies would fill the table of findings. Those are in the text.
+//! What a device or a peer is to blame for, on record: each finding names it, by its place or in its text.
 
 use super::admit::Arrival;
+use super::finding::{log_place, object_place};
 use super::receive::{ReceiveError, VerifiedSegment};
 use super::stage::Stage;
 use super::waiting::Standing;
@@ -27,16 +25,16 @@ fn at_device(device: &DeviceId) -> String {
 /// An entry that is refused, or that this version does not know.
 pub(super) fn bad_entry(arrival: &Arrival, known: bool, reason: &str, now: UnixMicros) -> Finding {
     let device = arrival.log.device;
-    let text = match &arrival.record.entry.subject {
-        Some(subject) => format!("object {}, log {}: {reason}", subject.object, arrival.log),
-        None => format!("log {}: {reason}", arrival.log),
+    let place = match &arrival.record.entry.subject {
+        Some(subject) => format!("{} by {}", object_place(&subject.object), device.short()),
+        None => log_place(&arrival.log),
     };
     let (kind, next) = if known {
         (FindingKind::RefusedPayload, FIND_OUT)
     } else {
         (FindingKind::UnknownKind, "update this program; the entry is kept and will be read then")
     };
-    Finding::new(kind, &at_device(&device), Severity::Warning, &text, next, now)
+    Finding::new(kind, &place, Severity::Warning, reason, next, now)
         .with_evidence(arrival.record.entry.payload_digest)
 }
 
@@ -50,7 +48,9 @@ impl Engine {
         now: UnixMicros,
     ) -> Result<(), StoreError> {
         let author = segment.log.device;
-        let (kind, device, next) = match error {
+        // Epochs are free to whoever makes them up.
+        let at_log = format!("{} from {}", log_place(&segment.log), from.short());
+        let (kind, place, next) = match error {
             ReceiveError::UnknownMember(_)
             | ReceiveError::UnknownKey(_)
             | ReceiveError::Gap { .. }
@@ -60,33 +60,35 @@ impl Engine {
             ReceiveError::DoesNotExtend(_) if from != author => return Ok(()),
             ReceiveError::TooManyEpochs(_) => (
                 FindingKind::LimitReached,
-                author,
+                at_device(&author),
                 "if the device was restored often, an admin lets it in anew with `invite`; else remove it",
             ),
             ReceiveError::TooManyPending => (
                 FindingKind::LimitReached,
-                author,
+                at_log,
                 "sync with the device that holds what the entries wait for; if there is none, an admin lets their \
                  device in anew with `invite`, or removes it",
             ),
             _ => (
                 FindingKind::BrokenSegment,
-                from,
+                at_log,
                 "sync again; if it happens again, the peer's store or program is damaged, or it lies: remove it",
             ),
         };
-        let text = format!("a segment of log {} from device {}: {error}", segment.log, from.short());
-        self.note_finding(Finding::new(kind, &at_device(&device), Severity::Warning, &text, next, now), now)
+        self.note_about_device(
+            Finding::new(kind, &place, Severity::Warning, &error.to_string(), next, now),
+            now,
+        )
     }
 
     /// Puts a finding about a device on record. One that was put there just now is counted without waiting for the disk:
     /// whoever repeats himself does not make it work.
-    fn note_finding(&mut self, finding: Finding, now: UnixMicros) -> Result<(), StoreError> {
+    fn note_about_device(&mut self, finding: Finding, now: UnixMicros) -> Result<(), StoreError> {
         let id = finding.id();
         let is_news = self.blamed.get(&id).is_none_or(|last| now.0.abs_diff(last.0) >= limits::FINDING_EVERY);
         let mut stage = self.stage(now);
         self.find(&mut stage, finding)?;
-        if !is_news {
+        if !is_news && stage.raised.is_empty() {
             return self.store.note(stage.batch);
         }
         self.commit(stage)?;
@@ -163,7 +165,7 @@ impl Engine {
                 None => format!("entry {seq} of log {log} has waited for more than a day: {reason}"),
             };
             let finding = self.unfounded(&log.device, &text, now);
-            self.note_finding(finding, now)?;
+            self.note_about_device(finding, now)?;
         }
         Ok(())
     }

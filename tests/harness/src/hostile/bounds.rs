@@ -7,8 +7,8 @@ use syncd_engine::workspace::Occupancy;
 use syncd_evidence::FindingKind;
 use syncd_schema::limits;
 
-/// Findings that one device can lead to: each kind once, and forks of each log that it may have.
-const FINDINGS: usize = FindingKind::ALL.len() + limits::EPOCHS;
+/// Findings that all devices together can lead to: of each kind as many places as are listed, and one for the rest.
+const FINDINGS: usize = FindingKind::ALL.len() * 129;
 
 impl Lie {
     /// The findings of which one at least must name the liar, where it was told. None where there is nothing to find.
@@ -108,7 +108,7 @@ impl World {
                 names: 16 * held.waiting,
                 rules: 64,
                 decisions: 200 + 4 * self.model.acked.len(),
-                findings: FINDINGS * (1 + self.devices.len()),
+                findings: FINDINGS,
                 governance: 200,
                 in_flight: (self.devices.len() + 1) * (honest + limits::EPOCHS),
             };

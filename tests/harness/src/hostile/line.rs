@@ -99,11 +99,8 @@ impl World {
         let Self { liar: Some(liar), devices, .. } = self else { return Ok(()) };
         let Some(engine) = &mut devices[device].engine else { return Ok(()) };
         let Some(session) = liar.lines.get_mut(&device) else { return Ok(()) };
-        let Some(word) = travelled(&word) else {
-            // The transport reads frames; one that is none ends the connection.
-            liar.lines.remove(&device);
-            return Ok(());
-        };
+        // What reads frames says what is none.
+        let word = travelled(&word).unwrap_or_else(|| Input::Broken("a frame that is none".to_owned()));
         let outputs = match session.handle(engine, word, now) {
             Ok(outputs) => outputs,
             Err(error) => {
@@ -141,6 +138,7 @@ fn travelled(word: &Input) -> Option<Input> {
     Some(match word {
         Input::Control(control) => Input::Control(Control::from_bytes(&control.to_bytes()).ok()?),
         Input::Segment(segment) => Input::Segment(Box::new(Segment::from_bytes(&segment.to_bytes()).ok()?)),
+        Input::Broken(what) => Input::Broken(what.clone()),
         Input::Grew => Input::Grew,
     })
 }
