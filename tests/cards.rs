@@ -104,8 +104,12 @@ fn an_answer_is_rolled_back_and_says_so() {
     let card = proposed["card"].as_str().unwrap();
     let accepted = ada.run(&["resolve", card, "keep_remote"]).ok();
     assert_eq!(ada.run(&["get", "n1"]).ok()["value"]["title"], "new");
-    ada.run(&["repair", "rollback", accepted["operation"].as_str().unwrap()]).ok();
+    let hint = ada.plain(&["card", card]).out;
+    assert!(hint.contains(&format!("repair rollback {}", accepted["operation"].as_str().unwrap())), "{hint}");
+    let again = ada.run(&["repair", "rollback", accepted["operation"].as_str().unwrap()]).ok();
     assert_eq!(ada.run(&["get", "n1"]).ok()["value"]["title"], "old");
+    assert_eq!(json!(ids(&ada.run(&["cards"]).ok())), again["asks"]);
+    assert_eq!(ada.run(&["card", card]).ok()["superseded_by"], again["asks"]);
     let edit = ada.run(&["edit", "n1", "--merge-patch", r#"{"title":"newer"}"#]).ok();
     ada.run(&["repair", "rollback", edit["operation"].as_str().unwrap()]).fails(1, "not_an_answer");
     ada.run(&["repair", "rollback", accepted["operation"].as_str().unwrap()]).fails(1, "changed_since");

@@ -81,7 +81,9 @@ pub(super) fn of_resolve(error: &ResolveError, message: String) -> ApiError {
         ResolveError::Decided { operation, .. } => ApiError::failed(
             "decided",
             message,
-            format!("see why with `explain {operation}`; to change the outcome, edit the object"),
+            format!(
+                "see why with `explain {operation}`; to have it asked again, `repair rollback {operation}`"
+            ),
         ),
         ResolveError::Pick(_) | ResolveError::NoSide(_) => ApiError::usage(
             message,
@@ -92,6 +94,12 @@ pub(super) fn of_resolve(error: &ResolveError, message: String) -> ApiError {
             "add `--value JSON`, or `--pick OPERATION` with one that `card CARD` lists",
         ),
         ResolveError::NoOption(_) => ApiError::usage(message, "`card CARD` lists its options"),
+        ResolveError::AskedThere { .. } => ApiError::failed(
+            "needs_decision",
+            message,
+            "`get ID` names the cards of the object; `resolve` that one",
+        )
+        .with_exit(exit::NEEDS_DECISION),
         ResolveError::TooManyDeletions(_) => {
             ApiError::failed("too_large", message, "answer with keep_remote")
         }
@@ -109,6 +117,13 @@ pub(super) fn of_undo(error: &UndoError, message: String) -> ApiError {
             message,
             "`card CARD` names the operation that answered it; what was deleted or edited is put back with `edit` or `put`",
         ),
+        UndoError::NotReopened(card) => ApiError::failed(
+            "not_reopened",
+            message,
+            format!(
+                "see what was decided with `card {card}`; `put`, `edit` or `delete` what is wanted instead"
+            ),
+        ),
         UndoError::ChangedSince { .. } => {
             ApiError::failed("changed_since", message, "see what stands there with `get`, and edit that")
         }
@@ -117,7 +132,13 @@ pub(super) fn of_undo(error: &UndoError, message: String) -> ApiError {
 
 pub(super) fn undo(workspace: &Workspace, who: Who, operation: OperationId) -> Reply {
     let written = write(workspace, who, Intent::Undo { operation })?;
-    super::write::answer(&written)
+    let mut answer = super::write::answer(&written)?;
+    let taken_back = workspace.shared.with(|engine| engine.taken_back(operation))?;
+    if let Some(members) = answer.as_object_mut() {
+        members.insert("asks".to_owned(), json(&taken_back.asks)?);
+        members.insert("stays".to_owned(), json(&taken_back.stays)?);
+    }
+    Ok(answer)
 }
 
 /// Whether an answer says that somebody must decide first.

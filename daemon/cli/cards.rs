@@ -62,6 +62,9 @@ pub(super) fn card(answer: &Value) -> String {
         if !because.is_empty() {
             out.push_str(&format!("  because {because}\n"));
         }
+        if !matches!(text(by, "option").as_str(), "edit" | "delete") {
+            out.push_str(&format!("to have it asked again: `repair rollback {}`\n", text(by, "operation")));
+        }
     }
     for next in rows(answer, "superseded_by").iter().filter_map(Value::as_str) {
         out.push_str(&format!("\nmore has arrived since; look at `card {next}`\n"));

@@ -52,7 +52,7 @@ async fn plain(context: &Context, command: Command) -> Result<u8, ApiError> {
         Command::Card { card } => (Request::Card { card }, None, cards::card),
         Command::Resolve(args) => resolve(args)?,
         Command::Repair(Repair::Rollback { operation }) => {
-            (Request::RepairRollback { operation }, None, print::written)
+            (Request::RepairRollback { operation }, None, print::rolled_back)
         }
         Command::Ops { status } => (Request::Ops { status }, None, print::operations),
         Command::Op { id } => (Request::Op { operation: id }, None, print::operation),

@@ -177,6 +177,19 @@ pub(super) fn written(answer: &Value) -> String {
     ) + &waits_for(answer)
 }
 
+pub(super) fn rolled_back(answer: &Value) -> String {
+    let mut out = written(answer);
+    for card in rows(answer, "asks").iter().filter_map(Value::as_str) {
+        out.push_str(&format!("\nasked again: `card {}`", card.chars().take(12).collect::<String>()));
+    }
+    for object in rows(answer, "stays").iter().filter_map(Value::as_str) {
+        out.push_str(&format!(
+            "\n{object}, which the answer made, stays: `delete {object}` if it is not wanted"
+        ));
+    }
+    out
+}
+
 pub(super) fn rebirth(answer: &Value) -> String {
     let is_done = text(answer, "status") != "planned";
     let authors: Vec<String> = rows(answer, "authors")

@@ -571,7 +571,8 @@ fn an_answer_is_taken_back_by_another_operation_unless_somebody_has_written_sinc
     meet(&mut ada, &mut bob);
     let undo = |engine: &mut Engine, operation, n| write(engine, Intent::Undo { operation }, at(n));
     let undone = undo(&mut bob, answered, 30).expect("taken back");
-    meet(&mut ada, &mut bob);
+    let again = meet(&mut ada, &mut bob);
+    assert_eq!((again.len(), card(&mut ada, one).superseded_by), (1, again), "it is asked again");
     assert_eq!(
         view(&mut ada).value,
         json!({"title": before["title"], "n": 2}),
@@ -583,6 +584,7 @@ fn an_answer_is_taken_back_by_another_operation_unless_somebody_has_written_sinc
     assert!(bob.evidence(100).unwrap().iter().any(|record| record.kind == RecordKind::Compensation));
     let again = undo(&mut ada, answered, 40);
     assert!(matches!(again, Err(WriteError::Undo(UndoError::ChangedSince { .. }))), "{again:?}");
-    let edit = undo(&mut ada, undone.operation, 41);
+    let edit = merge_patch(&mut ada, "n1", json!({"n": 3}), at(41)).operation;
+    let edit = undo(&mut ada, edit, 42);
     assert!(matches!(edit, Err(WriteError::Undo(UndoError::NotAnAnswer(_)))), "{edit:?}");
 }

@@ -52,7 +52,10 @@ fn resolve(engine: &mut Engine, card: Digest, choice: Choice, n: u64) -> Written
 }
 
 fn open(engine: &Engine) -> Vec<Digest> {
-    engine.cards(false).expect("readable").into_iter().map(|card| card.card).collect()
+    let mut open: Vec<Digest> =
+        engine.cards(false).expect("readable").into_iter().map(|card| card.card).collect();
+    open.sort_unstable();
+    open
 }
 
 /// Both devices show and ask the same, and everything verifies.
@@ -290,4 +293,127 @@ fn the_same_proposed_again_after_it_was_decided_asks_nobody() {
         let again = agent_edit(&mut bob, base, json!({"m": 2}), 40);
         assert_eq!(again.status, OperationStatus::Completed, "nothing would change");
     }
+}
+
+/// Ada's edits after an agent of Bob's proposed something on what was there before.
+fn proposed_and_gone_on(start: Value, proposal: Value, edits: &[Value]) -> (Engine, Engine, Digest) {
+    let (mut ada, mut bob) = apart(start);
+    let card = agent_edit(&mut bob, None, proposal, 10).card.expect("a card");
+    alike(&mut ada, &mut bob);
+    for (n, edit) in edits.iter().enumerate() {
+        merge_patch(&mut ada, "n1", edit.clone(), at(20 + n as u64));
+    }
+    (ada, bob, card)
+}
+
+#[test]
+fn declining_leaves_everything_as_it_is_shown() {
+    let start = || json!({"t": "old", "list": [1, 2, 3], "m": {"a": 1, "b": 1}, "gone": 1});
+    let proposals = [
+        json!({"t": "bot"}),
+        json!({"t": "bot", "list": [1, 9], "m": {"a": 7}, "gone": null, "new": {"x": 1}}),
+        json!({"m": null, "list": null}),
+        json!({"m": {"a": {"deep": 1}}}),
+    ];
+    let works: [&[Value]; 5] = [
+        &[],
+        &[json!({"t": "human"})],
+        &[json!({"t": "human", "m": {"a": 2}}), json!({"m": {"b": 3, "c": 4}})],
+        &[json!({"m": null, "list": [4], "gone": null})],
+        &[json!({"t": "bot", "new": 5, "gone": 2})],
+    ];
+    for proposal in &proposals {
+        for work in works {
+            for (choice, here) in [(Choice::Decline, true), (Choice::Local, false), (Choice::Fork, true)] {
+                let (mut ada, mut bob, card) = proposed_and_gone_on(start(), proposal.clone(), work);
+                alike(&mut ada, &mut bob);
+                let shown = view(&mut ada).value;
+                resolve(if here { &mut ada } else { &mut bob }, card, choice, 40);
+                alike(&mut ada, &mut bob);
+                assert_eq!(view(&mut bob).value, shown, "{choice:?} {proposal} {work:?}");
+                assert_eq!(open(&bob), [], "{choice:?} {proposal} {work:?}");
+                assert_eq!(view(&mut ada).state, ObjectState::Clean);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_given_for_a_held_change_competes_with_nothing() {
+    let (mut ada, mut bob, card) =
+        proposed_and_gone_on(json!({"t": "old"}), json!({"t": "bot"}), &[json!({"t": "human"})]);
+    let value = Some(json!({"t": "both"}));
+    let resolve = Resolve { card, choice: Choice::Merge, value, pick: None, because: None };
+    write_as(&mut ada, "user:ada", Intent::Resolve(resolve), 40).expect("resolved");
+    alike(&mut ada, &mut bob);
+    assert_eq!((view(&mut bob).value, open(&bob)), (json!({"t": "both"}), vec![]));
+}
+
+#[test]
+fn two_who_decline_at_once_agree_or_are_one_card() {
+    for (edit, cards) in [(json!({"o": 2}), 0), (json!({"t": "human"}), 1)] {
+        for first in [true, false] {
+            let (mut ada, mut bob, card) =
+                proposed_and_gone_on(json!({"t": "old", "o": 1}), json!({"t": "bot"}), &[]);
+            alike(&mut ada, &mut bob);
+            merge_patch(&mut ada, "n1", edit.clone(), at(30));
+            resolve(&mut ada, card, Choice::Decline, 40);
+            resolve(&mut bob, card, Choice::Decline, 41);
+            if first {
+                sync(&mut bob, &mut ada, at(50));
+            } else {
+                sync(&mut ada, &mut bob, at(50));
+            }
+            alike(&mut ada, &mut bob);
+            assert_eq!(open(&ada).len(), cards, "{edit}");
+            let shown = view(&mut ada).value["t"].clone();
+            let values: Vec<Value> = match open(&ada).first() {
+                Some(card) => {
+                    ada.card(card).unwrap().unwrap().values.into_iter().map(|v| v.said.value).collect()
+                }
+                None => vec![shown],
+            };
+            assert!(!values.contains(&json!("bot")), "{values:?}");
+            assert!(cards == 0 || values.contains(&json!("human")), "{values:?}");
+        }
+    }
+}
+
+#[test]
+fn declining_ends_no_other_question() {
+    let (mut ada, mut bob, card) = proposed_and_gone_on(json!({"t": "old"}), json!({"t": "bot"}), &[]);
+    alike(&mut ada, &mut bob);
+    merge_patch(&mut ada, "n1", json!({"t": "hers"}), at(30));
+    merge_patch(&mut bob, "n1", json!({"t": "his"}), at(31));
+    alike(&mut ada, &mut bob);
+    let asked: Vec<Digest> = open(&ada).into_iter().filter(|one| *one != card).collect();
+    let declined = Resolve { card, choice: Choice::Decline, value: None, pick: None, because: None };
+    let refused = write_as(&mut ada, "user:ada", Intent::Resolve(declined), 40).expect_err("refused");
+    assert!(refused.to_string().contains("answer that one first"), "{refused}");
+    resolve(&mut ada, asked[0], Choice::Local, 41);
+    let shown = view(&mut ada).value;
+    resolve(&mut ada, card, Choice::Decline, 42);
+    alike(&mut ada, &mut bob);
+    assert_eq!((view(&mut bob).value, open(&bob)), (shown, vec![]));
+}
+
+#[test]
+fn a_declined_change_is_not_let_in_before_what_takes_it_back() {
+    let (mut ada, mut bob, card) = proposed_and_gone_on(json!({"t": "old"}), json!({"t": "bot"}), &[]);
+    let (mut eve, _) = member(&mut ada, 3, Role::Member);
+    alike(&mut ada, &mut eve);
+    alike(&mut ada, &mut bob);
+    merge_patch(&mut ada, "n1", json!({"t": "human"}), at(30));
+    sync(&mut bob, &mut ada, at(31));
+    resolve(&mut bob, card, Choice::Decline, 40);
+    // Bob's log alone reaches Eve first.
+    let own = bob.own_log();
+    let size = eve.size_of_log(&own);
+    let segment = bob.segment(&own, size, None).expect("readable").expect("there is more");
+    let device = bob.device();
+    eve.receive(device, &segment, at(41)).expect("taken");
+    assert_eq!((view(&mut eve).value, open(&eve)), (json!({"t": "old"}), vec![card]));
+    alike(&mut ada, &mut eve);
+    assert_eq!((view(&mut eve).value, open(&eve)), (json!({"t": "human"}), vec![]));
+    assert!(eve.card(&card).unwrap().unwrap().resolution.is_some());
 }

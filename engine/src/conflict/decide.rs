@@ -200,7 +200,7 @@ fn empty(writer: &mut Writer<'_, '_>, spot: &Spot, path: &[String], is_there: bo
     writer.delete(spot)
 }
 
-const fn other_than(value: &ScalarValue) -> ScalarValue {
+pub(super) const fn other_than(value: &ScalarValue) -> ScalarValue {
     match value {
         ScalarValue::Null => ScalarValue::Boolean(false),
         _ => ScalarValue::Null,

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use syncd_schema::Digest;
 
 /// A character, or several that were inserted as one.
-struct Piece {
-    name: OpName,
-    text: String,
+pub(super) struct Piece {
+    pub(super) name: OpName,
+    pub(super) text: String,
 }
 
 /// The text as it is to be when the side of these changes is kept. Whatever else was written in it stays.
@@ -70,7 +70,8 @@ impl Work {
     }
 }
 
-fn pieces<'d>(items: impl Iterator<Item = automerge::iter::ListRangeItem<'d>>) -> Vec<Piece> {
+/// The characters of a text.
+pub(super) fn pieces<'d>(items: impl Iterator<Item = automerge::iter::ListRangeItem<'d>>) -> Vec<Piece> {
     let piece = |item: automerge::iter::ListRangeItem<'d>| {
         let text = match &item.value {
             ValueRef::Scalar(ScalarValueRef::Str(text)) => text.to_string(),

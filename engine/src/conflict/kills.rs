@@ -1,6 +1,6 @@
 //! Work inside of what somebody else took away meanwhile.
 
-use super::{Action, Conflict, Kind, OpName, Window};
+use super::{Action, Conflict, Kind, OpName, Operation, Window};
 use automerge::{Automerge, ReadDoc};
 use std::collections::HashMap;
 
@@ -20,9 +20,10 @@ pub(super) fn conflicts(doc: &Automerge, window: &Window) -> Vec<Conflict> {
     if kills.is_empty() {
         return Vec::new();
     }
+    let stands = |operation: &Operation| operation.adds() && !window.is_withdrawn(operation);
     let mut above: HashMap<Option<OpName>, Vec<OpName>> = HashMap::new();
     let mut found: HashMap<OpName, (Vec<usize>, Vec<usize>)> = HashMap::new();
-    for (index, edit) in operations.iter().enumerate().filter(|(_, operation)| operation.adds()) {
+    for (index, edit) in operations.iter().enumerate().filter(|(_, operation)| stands(operation)) {
         let parents = above
             .entry(edit.slot.object.clone())
             .or_insert_with(|| ancestors(doc, edit.slot.object.as_ref()));
@@ -43,7 +44,9 @@ pub(super) fn conflicts(doc: &Automerge, window: &Window) -> Vec<Conflict> {
                 .iter()
                 .filter(|index| {
                     of(index).is_some_and(|write| {
-                        window.are_concurrent(write, edit) && !window.is_settled(&write.slot, write, edit)
+                        window.are_concurrent(write, edit)
+                            && !window.is_withdrawn_beside(write, edit)
+                            && !window.is_settled(&write.slot, write, edit)
                     })
                 })
                 .copied()

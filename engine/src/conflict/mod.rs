@@ -36,12 +36,14 @@ mod kills;
 mod lines;
 mod operation;
 mod order;
+mod reopen;
 mod resolution;
 mod runs;
 mod sides;
 mod slots;
 mod texts;
 mod window;
+mod withdraw;
 
 pub use alone::{Room, said_alone};
 pub use answers::proposal;
@@ -52,6 +54,7 @@ pub use doubled::{delete_elements, doubled, versions};
 pub use lines::Versions;
 use operation::{Action, Operation};
 pub use operation::{Key, OpName, Slot};
+pub use reopen::{NotReopened, decided, made_on, reopen, reopen_held};
 pub use resolution::{
     Choice, DELETION_HEADS, NotAChoice, Question, Settlement, actor as pure_actor, is_pure, place_name,
     question_of,
@@ -59,6 +62,7 @@ pub use resolution::{
 pub use sides::{Alternative, Keep, alternatives, show_held, writes_over};
 use window::Window;
 pub use window::{MOST_CLOCKS, TooWide};
+pub(crate) use withdraw::withdraw;
 
 use automerge::Automerge;
 use std::collections::{BTreeSet, HashSet};
@@ -281,12 +285,15 @@ struct Touch<'w> {
     worked_in: HashSet<OpName>,
     /// Places about which somebody decided.
     settled: HashSet<Digest>,
+    /// Changes that somebody took back.
+    withdrawn: HashSet<Digest>,
 }
 
 impl<'w> Touch<'w> {
     fn new(doc: &Automerge, window: &'w Window) -> Self {
         let (written, replaced, worked_in) = (HashSet::new(), HashSet::new(), HashSet::new());
-        let mut touch = Self { written, replaced, worked_in, settled: window.newly_settled().collect() };
+        let (settled, withdrawn) = (window.newly_settled().collect(), window.newly_withdrawn().collect());
+        let mut touch = Self { written, replaced, worked_in, settled, withdrawn };
         let mut seen: HashSet<&Option<OpName>> = HashSet::new();
         for operation in window.operations().iter().filter(|operation| window.is_new(operation)) {
             if operation.is_write() {
@@ -304,8 +311,11 @@ impl<'w> Touch<'w> {
     }
 
     fn concerns(&self, conflict: &Conflict) -> bool {
-        let is_hit =
-            |side: &Side| self.replaced.contains(&side.operation) || self.worked_in.contains(&side.operation);
+        let is_hit = |side: &Side| {
+            self.replaced.contains(&side.operation)
+                || self.worked_in.contains(&side.operation)
+                || self.withdrawn.contains(&side.change)
+        };
         self.written.contains(&conflict.place)
             || conflict.sides.iter().any(is_hit)
             || !self.settled.is_empty() && self.settled.contains(&question_of(conflict))

@@ -17,7 +17,8 @@ pub(super) fn conflicts(doc: &Automerge, window: &Window) -> Vec<Conflict> {
         if writes.len() < 2 || !writes.iter().filter_map(of).any(|write| window.is_new(write)) {
             continue;
         }
-        let last = last(window, &writes);
+        let mut last = last(window, &writes);
+        last.retain(|index| of(index).is_some_and(|write| !window.is_withdrawn(write)));
         let operations: Vec<&Operation> = last.iter().filter_map(of).collect();
         let deletions = operations.iter().filter(|operation| !operation.adds()).count();
         if operations.len() < 2 || deletions == operations.len() {

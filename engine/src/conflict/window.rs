@@ -1,7 +1,7 @@
 //! The changes that arrive, those that they were made without, and who knew of whom among them.
 
 use super::operation::{Operation, Slot, operations};
-use super::resolution::{Settlement, place_name};
+use super::resolution::{Choice, Question, Settlement, place_name};
 use super::{Conflict, Side};
 use automerge::{Automerge, Change, ChangeHash, ChangeMetadata};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -41,6 +41,8 @@ pub struct Window {
     base: Option<Vec<ChangeHash>>,
     /// Questions that resolutions among the changes answer, by name, and which changes these are.
     settled: HashMap<Digest, Vec<usize>>,
+    /// Changes that were let in together with what takes them back, and what that is.
+    withdrawn: HashMap<Digest, Vec<usize>>,
 }
 
 impl Window {
@@ -70,12 +72,16 @@ impl Window {
             changes.iter().enumerate().flat_map(|(index, change)| operations(change, index)).collect();
         let base = base(&changes);
         let mut settled: HashMap<Digest, Vec<usize>> = HashMap::new();
+        let mut withdrawn: HashMap<Digest, Vec<usize>> = HashMap::new();
         for (index, change) in changes.iter().enumerate() {
             if let Some(answer) = Settlement::of_change(change) {
                 settled.entry(answer.question.name()).or_default().push(index);
+                if let Some(held) = taken_back(change, &answer) {
+                    withdrawn.entry(held).or_default().push(index);
+                }
             }
         }
-        Ok(Self { changes: known, operations, base, settled })
+        Ok(Self { changes: known, operations, base, settled, withdrawn })
     }
 
     /// Whether somebody has answered this question.
@@ -92,6 +98,24 @@ impl Window {
     pub(super) fn newly_settled(&self) -> impl Iterator<Item = Digest> {
         let is_new = |index: &usize| self.is_new_change(*index);
         self.settled.iter().filter(move |(_, by)| by.iter().any(is_new)).map(|(question, _)| *question)
+    }
+
+    /// Whether the change of an operation was let in together with what takes it back: then it competes with nothing.
+    pub(super) fn is_withdrawn(&self, operation: &Operation) -> bool {
+        let change = || self.changes.get(operation.change);
+        !self.withdrawn.is_empty() && change().is_some_and(|change| self.withdrawn.contains_key(&change.hash))
+    }
+
+    /// Whether what takes back the change of `one` was made with knowledge of `other`.
+    pub(super) fn is_withdrawn_beside(&self, one: &Operation, other: &Operation) -> bool {
+        let by = self.changes.get(one.change).and_then(|change| self.withdrawn.get(&change.hash));
+        by.into_iter().flatten().any(|answer| self.sees(*answer, other.change))
+    }
+
+    /// Changes that were taken back by what arrived.
+    pub(super) fn newly_withdrawn(&self) -> impl Iterator<Item = Digest> {
+        let is_new = |index: &usize| self.is_new_change(*index);
+        self.withdrawn.iter().filter(move |(_, by)| by.iter().any(is_new)).map(|(change, _)| *change)
     }
 
     /// Whether a change writes into the slot that a question is about.
@@ -222,6 +246,13 @@ impl Window {
         let change = self.changes.get(operation.change)?;
         Some(Side { operation: operation.name.clone(), change: change.hash })
     }
+}
+
+/// The change that an answer takes back. Answers to answers build on these, and not on what those were about.
+fn taken_back(change: &Change, answer: &Settlement) -> Option<Digest> {
+    let Question::Change(held) = &answer.question else { return None };
+    let is_about = change.deps().iter().any(|dep| dep.0 == held.0);
+    (is_about && answer.choice != Choice::Remote).then_some(*held)
 }
 
 /// Each change after those that it builds on, and else by number and hash. Operations are numbered from beyond those of the

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use syncd_evidence::{Finding, FindingKind, Severity};
 use syncd_schema::manifest::{FieldRule, Manifest};
-use syncd_schema::{Digest, UnixMicros, cbor};
+use syncd_schema::{Collection, Digest, UnixMicros, cbor};
 
 impl Engine {
     /// Brings what is known to contradict in an object up to date with what was admitted on this stage.
@@ -47,7 +47,7 @@ impl Engine {
                 let before = self.stored_contradictions(&staged.row)?;
                 let admitted: Vec<Digest> = staged.admitted.iter().map(AdmittedChange::hash).collect();
                 let document = staged.known();
-                let by_lines = self.by_lines(&staged.row, document);
+                let by_lines = self.by_lines(&staged.row.collection, document);
                 match conflict::update_within(document, &before, &admitted, &by_lines, self.comparable) {
                     Ok(after) => (before, after),
                     Err(wide) => {
@@ -77,11 +77,11 @@ impl Engine {
     /// Which texts of an object its manifest wants judged by lines.
     pub(super) fn by_lines<'d>(
         &self,
-        row: &ObjectRow,
+        collection: &Collection,
         doc: &'d Automerge,
     ) -> impl Fn(&OpName) -> bool + use<'d> {
         let rules = Arc::clone(&self.rules);
-        let collection = row.collection.clone();
+        let collection = collection.clone();
         move |text: &OpName| {
             let Some(manifest) = rules.governance.manifests.get(&collection) else { return false };
             let place = Slot { object: Some(text.clone()), key: Key::Head };
@@ -104,7 +104,7 @@ impl Engine {
         let whole = self.whole_document(row, doc)?;
         let doc = whole.as_ref().unwrap_or(doc);
         let all: Vec<Digest> = doc.get_changes_meta(&[]).iter().map(|change| Digest(change.hash.0)).collect();
-        let by_lines = self.by_lines(row, doc);
+        let by_lines = self.by_lines(&row.collection, doc);
         Ok(conflict::update_within(doc, &BTreeSet::new(), &all, &by_lines, self.comparable).ok())
     }
 

@@ -179,7 +179,7 @@ impl Engine {
         let arrived: Vec<Digest> =
             fitting.iter().filter(|fitting| !is_known(fitting)).map(Fitting::hash).collect();
         let compared = {
-            let by_lines = self.by_lines(&staged.row, &whole);
+            let by_lines = self.by_lines(&staged.row.collection, &whole);
             conflict::update_within(&whole, &known, &arrived, &by_lines, self.comparable)
         };
         let Ok(after) = compared else {

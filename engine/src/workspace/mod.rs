@@ -61,6 +61,7 @@ mod verify;
 mod verify_cards;
 mod waiting;
 mod wake;
+mod withdraw;
 
 pub use asked::{CardSummary, CardView, OptionView, ResolutionView, SideView};
 pub use card_kind::CardKind;
@@ -80,7 +81,7 @@ pub use recovery::Demand;
 pub use renew::Remains;
 pub use replay::{Replay, ReplayError};
 pub use resolve::{Resolve, ResolveError};
-pub use undo::UndoError;
+pub use undo::{TakenBack, UndoError};
 pub use verify::{LogReport, VerifyReport};
 
 use crate::guard::Indexes;

@@ -8,14 +8,12 @@ use super::resolve::{Answering, ResolveError};
 use super::stage::Stage;
 use super::waiting::Standing;
 use super::{Engine, ObjectKey, strategy};
-use crate::conflict::{self, Choice, Question};
-use crate::document::{self, Edit, EncodedChange};
+use crate::conflict::{self, Choice};
+use crate::document::{self, Edit};
 use crate::ledger;
 use crate::store::StoreError;
 use crate::store::rows::{ObjectRow, PendingRow};
 use crate::store::tables::LogNo;
-use automerge::{Automerge, ChangeHash};
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use syncd_evidence::{Coverage, Outcome, RecordKind};
@@ -26,6 +24,7 @@ use syncd_schema::{Digest, Entry, EntryKind, OperationId, OperationStatus, Opera
 
 use super::admit::{Candidate, Ledgered};
 use super::asked::Offer;
+use super::withdraw::Withdrawal;
 
 /// Where a new entry will stand.
 type Place = (LogNo, (OperationId, UnixMicros));
@@ -137,7 +136,8 @@ impl Engine {
         let key = asked.key();
         self.staged_object(stage, &key)?;
         let document = stage.objects.get(&key).map(|staged| &*staged.document);
-        let held = self.document_with(document, &arrival).ok_or_else(gone)?;
+        let here = document.cloned().unwrap_or_else(document::empty);
+        let held = self.document_with(Some(&here), &arrival).ok_or_else(gone)?;
         let (change, is_birth) = (arrival.record.entry.payload_digest, arrival.record.entry.is_birth());
         let forked = match asked.resolve.choice {
             Choice::Fork => {
@@ -146,7 +146,8 @@ impl Engine {
             }
             _ => None,
         };
-        let resolution = self.decision_about(&held, &change, asked)?;
+        let Withdrawal { resolution, on } = self.decision_about((&here, &held), &change, asked)?;
+        let requires = self.operations_of(&key, &on)?;
         let subject = arrival.record.entry.subject.clone().ok_or_else(gone)?;
         let rules = Arc::clone(&self.rules);
         let manifest = rules.governance.manifest(&subject.collection);
@@ -159,6 +160,7 @@ impl Engine {
         let digest = (resolution.hash, resolution.bytes.len());
         let mut entry = self.entry(asked.request, EntryKind::RESOLUTION, place, Some(subject), digest, None);
         entry.note.clone_from(&asked.resolve.because);
+        entry.requires = requires;
         let approved = Candidate { arrival, proof: approved };
         let decision = self.log_decision(stage, log, entry, resolution.bytes, proof);
         self.carry_out(stage, &key, vec![approved, decision], done)?;
@@ -176,32 +178,6 @@ impl Engine {
         let heads = stage.objects.get(&key).map(|staged| document::heads(&staged.document));
         let written = super::local::done(place.0, Some(key.0), heads.unwrap_or_default());
         self.with_fork(stage, asked, written, forked.as_ref())
-    }
-
-    /// The change that an answer about a held change is.
-    fn decision_about(
-        &self,
-        held: &Automerge,
-        change: &Digest,
-        asked: &Answering<'_>,
-    ) -> Result<EncodedChange, WriteError> {
-        let (card, choice) = (asked.resolve.card, asked.resolve.choice);
-        let value: Option<Value> = match choice {
-            Choice::Remote => None,
-            Choice::Expire => return Err(ResolveError::NoOption(choice).into()),
-            Choice::Merge => Some(asked.resolve.value.clone().ok_or(ResolveError::NoValue)?),
-            Choice::Local | Choice::Decline | Choice::Fork => {
-                let before = conflict_deps(held, change);
-                Some(document::read_past(held, &before))
-            }
-        };
-        let manifest = self.rules.governance.manifest(&asked.row.collection);
-        let on = BTreeSet::from([*change]);
-        let about = (card, choice, Question::Change(*change));
-        Ok(conflict::write(held, &on, about, &manifest, |writer, _| match &value {
-            Some(value) => writer.set(&document::writer::Spot::Root, &[], value),
-            None => Ok(()),
-        })?)
     }
 
     /// What a change that waits would do.
@@ -227,9 +203,4 @@ impl Engine {
         let operations = vec![entry.operation];
         Ok(vec![Offer { alternative, operations, author: Some((device, entry)), object: None }])
     }
-}
-
-fn conflict_deps(doc: &Automerge, change: &Digest) -> Vec<Digest> {
-    let meta = doc.get_change_meta_by_hash(&ChangeHash(change.0));
-    meta.map(|meta| meta.deps.iter().map(|dep| Digest(dep.0)).collect()).unwrap_or_default()
 }

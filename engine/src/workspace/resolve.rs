@@ -82,6 +82,12 @@ pub enum ResolveError {
     /// This card has no such option.
     #[error("this card cannot be answered with {}", .0.word())]
     NoOption(Choice),
+    /// Declining would decide another question too.
+    #[error("what is held competes at {path} with what another card asks about: answer that one first")]
+    AskedThere {
+        /// Where.
+        path: String,
+    },
     /// It was deleted in too many places for one decision.
     #[error(
         "the object was deleted in {0} states, more than one decision can name: delete it, or copy what is wanted into a new one"
@@ -508,8 +514,13 @@ fn already(resolve: &Resolve, row: &CardRow) -> Result<Written, WriteError> {
 
 fn forked_id(object: &ObjectId, card: &Digest, value: &Value) -> String {
     let value = syncd_schema::domain::sha256(value.to_string().as_bytes());
+    format!("{}{}", forked_from(object, card), value.short().get(..4).unwrap_or_default())
+}
+
+/// How the ids of the objects begin that an answer to a card forks off.
+pub(super) fn forked_from(object: &ObjectId, card: &Digest) -> String {
     let name: String = object.as_str().chars().take(64).collect();
-    format!("{name}-fork-{}{}", card.short(), value.short().get(..4).unwrap_or_default())
+    format!("{name}-fork-{}", card.short())
 }
 
 fn subject_of(object: &ObjectRow) -> Subject {

@@ -59,7 +59,7 @@ impl Engine {
         if written.is_empty() {
             return Ok(after);
         }
-        let by_lines = self.by_lines(&staged.row, &staged.document);
+        let by_lines = self.by_lines(&staged.row.collection, &staged.document);
         // What was too much to compare would not have come here.
         let judged = conflict::update_within(&staged.document, &after, written, &by_lines, self.comparable);
         Ok(judged.unwrap_or(after))
@@ -67,7 +67,7 @@ impl Engine {
 
     fn without_copies(&self, staged: &StagedObject, conflict: &Conflict) -> Option<EncodedChange> {
         let text = conflict.place.object.as_ref()?;
-        let is_by_lines = self.by_lines(&staged.row, &staged.document)(text);
+        let is_by_lines = self.by_lines(&staged.row.collection, &staged.document)(text);
         let elements = conflict::doubled(&staged.document, conflict, is_by_lines).ok()?;
         if elements.is_empty() {
             return None;
