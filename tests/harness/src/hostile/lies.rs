@@ -4,6 +4,7 @@ use super::{Liar, Lie};
 use crate::clock::YEAR;
 use serde_json::json;
 use syncd_engine::Engine;
+use syncd_engine::conflict::Question;
 use syncd_engine::guard::chunk;
 use syncd_engine::log::LogRecord;
 use syncd_engine::session::Input;
@@ -197,10 +198,14 @@ impl Liar {
         self.says(&records)
     }
 
+    /// Each by somebody else, as it says.
     fn tiny_objects(&mut self) -> Vec<Input> {
         let names: Vec<String> = (0..self.scale).map(|_| self.name()).collect();
         let quill = &mut self.histories[0];
-        let records: Vec<LogRecord> = names.iter().map(|name| quill.birth(name, &json!({}))).collect();
+        let mut records: Vec<LogRecord> = names.iter().map(|name| quill.birth(name, &json!({}))).collect();
+        for (record, name) in records.iter_mut().zip(&names) {
+            record.entry.actor = format!("user:{name}").parse().expect("an actor");
+        }
         let parts: Vec<&[LogRecord]> = records.chunks(limits::COMMIT_ENTRIES).collect();
         parts.into_iter().flat_map(|part| self.says(part)).collect()
     }
@@ -301,6 +306,10 @@ impl Liar {
                 &cbor::encode(&Rebirth { new: None, upto }),
             ),
         ];
+        // In their right form, about places, deletions and changes that there are not.
+        for question in [Question::Place(card), Question::Deletion(vec![head]), Question::Change(life)] {
+            records.extend(quill.resolution(engine, &subject, question, card));
+        }
         if let Some(change) = quill.change(engine, &subject, json!({ "liar": "resolves" })) {
             let answers = quill.record(EntryKind::RESOLUTION, Some(subject.clone()), &change.bytes);
             let proposes = quill.record(EntryKind::PROPOSAL, Some(subject), &change.bytes);

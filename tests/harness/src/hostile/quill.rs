@@ -2,8 +2,11 @@
 
 use crate::rng::Rng;
 use crate::workload::actor;
+use automerge::transaction::{CommitOptions, Transactable};
+use automerge::{ActorId, ROOT, ReadDoc};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use syncd_engine::conflict::{self, Choice, Question, Settlement};
 use syncd_engine::document::{self, EncodedChange};
 use syncd_engine::log::{LogRecord, run};
 use syncd_engine::store::seal::SealKey;
@@ -135,8 +138,36 @@ impl Quill {
             doc = doc.fork_at(&[birth]).ok()?;
         }
         let manifest = Manifest::free_form(subject.collection.clone());
-        let edit = Edit::MergePatch(value);
-        document::apply(&mut doc, &edit, self.actor(), 0, &manifest).ok().flatten()
+        document::apply(&mut doc, &Edit::MergePatch(value), self.actor(), 0, &manifest).ok().flatten()
+    }
+
+    /// A resolution in its right form, of what an engine holds, that says what it likes about question and card.
+    pub fn resolution(
+        &mut self,
+        engine: &mut Engine,
+        subject: &Subject,
+        question: Question,
+        card: Digest,
+    ) -> Option<LogRecord> {
+        let doc = engine.with_object(&subject.object, Clone::clone).expect("readable")?;
+        let heads = document::heads(&doc).into_iter().collect();
+        let settlement = Settlement {
+            question,
+            choice: Choice::Merge,
+            generation: conflict::generation(&doc, &heads),
+            card,
+        };
+        let by = |actor: [u8; 16]| {
+            let mut copy = doc.clone();
+            copy.set_actor(ActorId::from(&actor[..]));
+            let mut tx = copy.transaction();
+            tx.put(ROOT, "resolved", card.to_string()).expect("put");
+            let options = CommitOptions::default().with_time(0).with_message(settlement.to_string());
+            let hash = tx.commit_with(options).0.expect("a change");
+            copy.get_change_by_hash(&hash).expect("made")
+        };
+        let change = by(conflict::pure_actor(&by([0; 16])));
+        Some(self.record(EntryKind::RESOLUTION, Some(subject.clone()), change.raw_bytes()))
     }
 
     /// Appends entries, as one signed segment.
