@@ -28,7 +28,7 @@ fn a_collection_is_described_shown_and_listed() {
         ada.run(&["put", "notes", "--id", "n1", r#"{"free":"form"}"#]).ok();
         assert_eq!(ada.run(&["schema", "show", "notes"]).ok()["mergeStrategy"], "crdt");
         let docs = json!({
-            "collection": "docs", "policyClass": "high", "fields": {"/top": "max"}, "later": {"kept": true},
+            "collection": "docs", "policyClass": "high", "fields": {"/top": "max"},
             "schema": {"required": ["title"], "properties": {"title": {"type": "string"}}},
             "invariants": [{"name": "budget", "cedar": "context.value.spent <= context.value.budget"}],
         });
@@ -38,7 +38,7 @@ fn a_collection_is_described_shown_and_listed() {
         let again = ada.run(&["schema", "set", &file, "--idempotency-key", "k1"]).ok();
         assert_eq!((&again["operation"], &again["repeated"]), (&set["operation"], &json!(true)));
         let shown = ada.run(&["schema", "show", "docs"]).ok();
-        for key in ["policyClass", "schema", "invariants", "later", "fields"] {
+        for key in ["policyClass", "schema", "invariants", "fields"] {
             assert_eq!(shown[key], docs[key], "{key}");
         }
         let rows = ada.run(&["schema", "list"]).ok();
@@ -104,5 +104,68 @@ fn a_manifest_that_cannot_be_set_says_why() {
         ada.run(&["put", "log", "--id", "l1", r#"{"a":1}"#]).ok();
         ada.run(&["edit", "l1", "--merge-patch", r#"{"a":2}"#]).fails(3, "refused");
         ada.run(&["delete", "l1"]).fails(3, "refused");
+    });
+}
+
+#[test]
+fn a_word_without_effect_is_refused_with_the_one_that_is_meant() {
+    both_ways(|ada| {
+        let cedar = |text: &str| json!([{"name": "b", "cedar": text}]);
+        for (members, says) in [
+            (
+                json!({"class": "critical"}),
+                r#"has "class", which means nothing here; did you mean "policyClass"?"#,
+            ),
+            (json!({"invariant": cedar("true")}), r#"did you mean "invariants"?"#),
+            (
+                json!({"schema": {"requierd": ["title"]}}),
+                r#"/schema has "requierd", which means nothing here; did"#,
+            ),
+            (
+                json!({"invariants": cedar("context.vlaue.a < 2")}),
+                "invariant \"b\" looks at context.vlaue.a: a",
+            ),
+            (
+                json!({"invariants": cedar("principal == User::\"ada\"")}),
+                "looks at principal: a condition sees",
+            ),
+        ] {
+            let mut whole = json!({"collection": "x"});
+            whole.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+            let error = ada.run(&["schema", "set", &manifest(ada, &whole)]).fails(1, "invalid_manifest");
+            assert!(error["message"].as_str().unwrap().contains(says), "{error}");
+        }
+        assert_eq!(ada.run(&["schema", "show", "x"]).ok()["policyClass"], "medium");
+        ada.run(&["put", "x", r#"{"a":9}"#]).ok();
+
+        let schema = json!({"properties": {"spent": {"type": "integer"}}});
+        let whole =
+            json!({"collection": "x", "schema": schema, "invariants": cedar("!(context.value has spend)")});
+        let set = ada.run(&["schema", "set", &manifest(ada, &whole)]).ok();
+        let warning = set["warnings"][0].as_str().unwrap();
+        assert!(
+            warning.contains(r#"looks at context.value.spend: the schema names no "spend"; did"#),
+            "{warning}"
+        );
+    });
+}
+
+#[test]
+fn it_is_said_how_many_objects_do_not_fit() {
+    both_ways(|ada| {
+        for n in 0..11 {
+            ada.run(&["put", "notes", "--id", &format!("n{n}"), &format!(r#"{{"n":{n}}}"#)]).ok();
+        }
+        let needs =
+            |least: u32| json!({"collection": "notes", "schema": {"properties": {"n": {"minimum": least}}}});
+        let set = ada.run(&["schema", "set", &manifest(ada, &needs(0))]).ok();
+        assert_eq!((&set["misfits"], &set["warnings"]), (&json!(0), &json!([])));
+        let said = ada.plain(&["schema", "set", &manifest(ada, &needs(1))]).out;
+        assert!(
+            said.ends_with("warning: 1 object does not fit; it has a card: `cards` lists it\n"),
+            "{said}"
+        );
+        assert_eq!(ada.run(&["schema", "set", &manifest(ada, &needs(9))]).ok()["misfits"], 9);
+        assert_eq!(ada.run(&["cards"]).ok().as_array().unwrap().len(), 9);
     });
 }

@@ -348,23 +348,40 @@ pub(super) fn collections(answer: &Value) -> String {
 }
 
 pub(super) fn manifest(answer: &Value) -> String {
-    format!(
+    let mut out = format!(
         "{} is merged as {}, class {}, scope {}\n{}",
         text(answer, "collection"),
         text(answer, "mergeStrategy"),
         text(answer, "policyClass"),
         text(answer, "encryptionScope"),
         pretty(answer)
-    )
+    );
+    if answer.get("notUnderstood").is_some() {
+        out.push_str(
+            "\nwhat stands under notUnderstood was written by another version and has no effect here",
+        );
+    }
+    out
 }
 
 pub(super) fn manifest_set(answer: &Value) -> String {
-    format!(
+    let mut out = format!(
         "{}  {}\noperation {}",
         text(answer, "collection"),
         text(answer, "status"),
         text(answer, "operation")
-    )
+    );
+    match answer.get("misfits").and_then(Value::as_u64) {
+        None | Some(0) => {}
+        Some(1) => out.push_str("\nwarning: 1 object does not fit; it has a card: `cards` lists it"),
+        Some(several) => out.push_str(&format!(
+            "\nwarning: {several} objects do not fit; each has a card: `cards` lists them"
+        )),
+    }
+    for warning in rows(answer, "warnings").iter().filter_map(Value::as_str) {
+        out.push_str(&format!("\nwarning: {warning}"));
+    }
+    out
 }
 
 pub(super) fn checked(answer: &Value) -> String {

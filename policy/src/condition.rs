@@ -8,9 +8,11 @@
 use crate::check::{self, PolicyError};
 use crate::shape;
 use cedar_policy::{
-    Context, Entities, EntityUid, EvalResult, Expression, Request, RestrictedExpression, eval_expression,
+    Context, Entities, EntityUid, EvalResult, Expression, Policy, Request, RestrictedExpression,
+    eval_expression,
 };
 use serde_json::{Number, Value};
+use std::collections::BTreeSet;
 
 /// A parsed expression.
 #[derive(Clone, Debug)]
@@ -30,6 +32,27 @@ impl Condition {
         Ok(Self { expression })
     }
 
+    /// What an expression that parses looks at: each path of attributes it reads or asks for, from the variable on, such as
+    /// `["context", "value", "spent"]`. What cannot be told apart is left out: attributes of what a record or an `if` yields.
+    ///
+    /// # Errors
+    /// As [`Condition::parse`].
+    pub fn looks_at(text: &str) -> Result<BTreeSet<Vec<String>>, PolicyError> {
+        Self::parse(text)?;
+        // Cedar shows the form of policies only. What parses as an expression is one, whatever stands around it.
+        let policy = Policy::parse(None, format!("permit(principal, action, resource) when {{ {text}\n}};"))
+            .map_err(|errors| check::syntax(text, &errors))?;
+        let form = policy.to_json().map_err(|error| PolicyError::BuiltIn {
+            what: "form of an expression",
+            message: error.to_string(),
+        })?;
+        let mut found = BTreeSet::new();
+        for condition in form.get("conditions").and_then(Value::as_array).into_iter().flatten() {
+            condition.get("body").into_iter().for_each(|body| paths(body, &mut found));
+        }
+        Ok(found)
+    }
+
     /// Whether it is true.
     ///
     /// # Errors
@@ -41,6 +64,33 @@ impl Condition {
             Ok(_) => Err("is neither true nor false".to_owned()),
             Err(error) => Err(format!("cannot be evaluated: {error}")),
         }
+    }
+}
+
+/// Adds the paths in an expression's form. One that goes on stands for what it begins with.
+fn paths(form: &Value, found: &mut BTreeSet<Vec<String>>) {
+    if let Some(path) = path(form) {
+        found.insert(path);
+        return;
+    }
+    match form {
+        Value::Array(items) => items.iter().for_each(|item| paths(item, found)),
+        Value::Object(members) => members.values().for_each(|member| paths(member, found)),
+        _ => {}
+    }
+}
+
+/// The path that a form is: a variable, or an attribute of a path.
+fn path(form: &Value) -> Option<Vec<String>> {
+    let [(operator, inner)] = form.as_object()?.iter().collect::<Vec<_>>()[..] else { return None };
+    match operator.as_str() {
+        "Var" => Some(vec![inner.as_str()?.to_owned()]),
+        "." | "has" => {
+            let mut path = path(inner.get("left")?)?;
+            path.push(inner.get("attr")?.as_str()?.to_owned());
+            Some(path)
+        }
+        _ => None,
     }
 }
 
@@ -128,6 +178,18 @@ mod tests {
         ] {
             assert_eq!(judge(text, &value).is_ok(), holds, "{text}");
         }
+    }
+
+    #[test]
+    fn what_it_looks_at_can_be_told() {
+        let text = r#"context.value.a.b <= context.vlaue.c && context.value has d && !(principal == User::"x")
+            && (if context.value has "e" then [1, context.value.e].contains(1) else {Var: "resource"}.Var == "") // end"#;
+        let found: Vec<String> =
+            Condition::looks_at(text).unwrap().iter().map(|path| path.join(".")).collect();
+        let expected =
+            ["context.value.a.b", "context.value.d", "context.value.e", "context.vlaue.c", "principal"];
+        assert_eq!(found, expected);
+        assert!(Condition::looks_at("true }; permit(principal, action, resource) when { true").is_err());
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! that a manifest written by a newer version keeps the fields this one does not know.
 
 mod check;
+mod strict;
 mod weaker;
+
+pub use strict::nearest;
 
 use crate::governance::Role;
 use crate::ids::Collection;
@@ -234,6 +237,16 @@ pub enum ManifestError {
         /// How many there may be.
         limit: usize,
     },
+    /// A word that this version does not know, in a manifest that is to be set.
+    #[error("{place} has {word:?}, which means nothing here{}", did_you_mean(.nearest.as_deref()))]
+    Unknown {
+        /// Where it stands.
+        place: String,
+        /// The word.
+        word: String,
+        /// The known one that is most like it.
+        nearest: Option<String>,
+    },
     /// A member that cannot mean anything.
     #[error("{member} of the manifest: {rule}")]
     Invalid {
@@ -242,6 +255,10 @@ pub enum ManifestError {
         /// What it must be.
         rule: &'static str,
     },
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default()
 }
 
 impl Manifest {
