@@ -11,6 +11,7 @@
 //! | [`os`] | the clock, randomness, and the names of user and machine |
 //! | [`root`] | the directory with identity, stores and aliases |
 //! | [`api`] | requests and their answers, the same with and without a daemon |
+//! | [`exact`] | JSON that is taken exactly or not at all |
 //! | [`socket`] | the daemon's Unix socket, both ends |
 //! | [`net`] | links to other devices, and pairing |
 //! | [`cli`] | commands, their arguments and what they print |
@@ -22,6 +23,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod exact;
 pub mod net;
 pub mod os;
 pub mod root;

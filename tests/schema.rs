@@ -6,6 +6,8 @@ mod common;
 
 use common::Device;
 use serde_json::{Value, json};
+use syncd_engine::{Intent, WriteRequest};
+use syncd_schema::EntryKind;
 
 /// Runs a test on a device without a daemon, then on another with one.
 fn both_ways(test: impl Fn(&Device)) {
@@ -168,4 +170,22 @@ fn it_is_said_how_many_objects_do_not_fit() {
         assert_eq!(ada.run(&["schema", "set", &manifest(ada, &needs(9))]).ok()["misfits"], 9);
         assert_eq!(ada.run(&["cards"]).ok().as_array().unwrap().len(), 9);
     });
+}
+
+#[test]
+fn what_another_version_wrote_is_shown_as_what_has_no_effect() {
+    let ada = Device::new();
+    let workspace = ada.run(&["init"]).ok()["workspace"].as_str().unwrap().parse().unwrap();
+    let manifest = br#"{"collection":"x","policyClass":"high","class":"critical"}"#.to_vec();
+    let root = sourceos_syncd::root::Root::locate(Some(ada.root())).unwrap();
+    let mut engine = root.open(&workspace).unwrap();
+    let intent = Intent::Govern(EntryKind::MANIFEST, manifest);
+    let request = WriteRequest::new("user:ada".parse().unwrap(), intent);
+    let (answers, _) = engine.write(&[request], sourceos_syncd::os::now()).unwrap();
+    assert!(answers[0].is_ok(), "{answers:?}");
+    engine.close().unwrap();
+    let shown = ada.run(&["schema", "show", "x"]).ok();
+    assert_eq!((&shown["policyClass"], &shown["class"]), (&json!("high"), &Value::Null));
+    assert_eq!(shown["notUnderstood"], json!({"class": "critical"}));
+    assert!(ada.plain(&["schema", "show", "x"]).out.contains("has no effect here"));
 }

@@ -276,6 +276,9 @@ impl From<RootError> for ApiError {
             RootError::NoPlace => {
                 Self::failed("no_root", message, "name a directory with --root DIR or SYNCD_ROOT")
             }
+            RootError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Self::failed("disk_full", message, "make room on the disk, then repeat the command")
+            }
             RootError::Io { .. } => Self::failed(
                 "root",
                 message,
@@ -284,6 +287,12 @@ impl From<RootError> for ApiError {
             RootError::Damaged { .. } => {
                 Self::failed("root_damaged", message, "restore the file from a backup")
             }
+            RootError::NoIdentity(_) => Self::failed(
+                "root_damaged",
+                message,
+                "restore the file from a backup; without one, `join` as a new device with another --root, and have an \
+                 admin remove this one",
+            ),
             RootError::Exposed(_) => Self::failed(
                 "root_exposed",
                 message,

@@ -15,11 +15,20 @@ const OFFER_EVERY: Duration = Duration::from_millis(300);
 /// A ticket works for a year at most: whoever finds an old one should find it useless.
 const TTL_SECONDS: u64 = 366 * 86_400;
 
+/// What is to be said of a ticket without an address.
+const UNREACHABLE: &str = "no daemon has listened here yet, so that nobody can join with this ticket; start `up`, then make another";
+
 pub(super) fn invite(workspace: &Workspace, role: Role, ttl_seconds: u64, confirm: bool) -> Reply {
     if role == Role::Owner {
         return Err(ApiError::usage(
-            "a ticket makes a member, admin, agent or relay, never an owner",
+            "a ticket makes a member, admin or agent, never an owner",
             "choose another --role",
+        ));
+    }
+    if role == Role::Relay {
+        return Err(ApiError::usage(
+            "there are no relays yet: a device invited as one could neither read nor forward anything",
+            "choose --role member, admin or agent",
         ));
     }
     if ttl_seconds == 0 || ttl_seconds > TTL_SECONDS {
@@ -41,6 +50,7 @@ pub(super) fn invite(workspace: &Workspace, role: Role, ttl_seconds: u64, confir
         "role": role,
         "expires": expires.rfc3339(),
         "confirm": confirm,
+        "warnings": ticket.addresses.is_empty().then_some(UNREACHABLE).into_iter().collect::<Vec<_>>(),
         "addresses": ticket.addresses,
     }))
 }

@@ -437,7 +437,14 @@ async fn sync(workspace: &Workspace, peer: Option<DeviceId>, progress: &Progress
             }
         }
     };
-    let mut answer = serde_json::json!({ "peers": json(&peers)? });
+    let unanswered: Vec<Value> = match peer {
+        Some(_) => Vec::new(),
+        None => block_in_place(|| node.unanswered())
+            .into_iter()
+            .map(|(device, name)| serde_json::json!({ "device": device, "name": name }))
+            .collect(),
+    };
+    let mut answer = serde_json::json!({ "peers": json(&peers)?, "unanswered": unanswered });
     // What a peer knew may have shown that this device must not write: whoever synced wants to hear that now.
     if let (Some(stop), Some(members)) =
         (block_in_place(|| workspace.shared.with(|engine| engine.stopped())), answer.as_object_mut())

@@ -1,10 +1,11 @@
 //! Requests that read. What is said here is what the engine says, with what only a daemon knows filled in.
 
 use super::{ApiError, Progress, Reply, Workspace, exit, json};
+use crate::net::{Node, PeerState};
 use serde_json::{Value, json as object};
 use syncd_engine::workspace::{PeerView, Status};
 use syncd_evidence::Record;
-use syncd_schema::{Collection, ObjectId, OperationId, OperationStatus};
+use syncd_schema::{Collection, DeviceId, ObjectId, OperationId, OperationStatus, UnixMicros};
 
 /// Operations and records shown by a list: the newest. Lists are for looking, `history` and `op` for knowing.
 const LISTED: usize = 1_000;
@@ -13,6 +14,9 @@ pub(super) fn status(workspace: &Workspace) -> Reply {
     let mut status = workspace.shared.with(|engine| engine.status())?;
     fill_in_peers(workspace, &mut status);
     let mut answer = json(&status)?;
+    if let Some(node) = &workspace.net {
+        say_when_heard(node, &mut answer);
+    }
     if let Value::Object(members) = &mut answer {
         members.insert("daemon".to_owned(), workspace.moves.is_some().into());
         let findings = status.findings.iter().map(|finding| {
@@ -30,15 +34,26 @@ pub(super) fn status(workspace: &Workspace) -> Reply {
     Ok(answer)
 }
 
+fn say_when_heard(node: &Node, status: &mut Value) {
+    for peer in status.get_mut("peers").and_then(Value::as_array_mut).into_iter().flatten() {
+        let device = peer.get("device").and_then(Value::as_str).and_then(|device| device.parse().ok());
+        let heard = device.and_then(|device: DeviceId| node.last_heard(&device));
+        if let Value::Object(peer) = peer {
+            peer.insert("last_heard".to_owned(), heard.map(UnixMicros::rfc3339).into());
+        }
+    }
+}
+
 fn fill_in_peers(workspace: &Workspace, status: &mut Status) {
     let Some(node) = &workspace.net else { return };
-    for state in node.peers() {
+    for state in &node.peers() {
         let known = |peer: &&mut PeerView| peer.device == state.device;
         let Some(peer) = status.peers.iter_mut().find(known) else { continue };
-        peer.state = match (state.connected, state.quiet) {
-            (true, true) => "in sync",
-            (true, false) => "syncing",
-            (false, _) => "offline",
+        peer.state = match state {
+            PeerState { connected: false, .. } => "offline",
+            PeerState { silent: true, .. } => "silent",
+            PeerState { quiet: true, .. } => "in sync",
+            PeerState { quiet: false, .. } => "syncing",
         }
         .to_owned();
         peer.behind = state.behind;

@@ -26,7 +26,7 @@ pub(super) fn run(context: &Context, command: Agent) -> Result<u8, ApiError> {
             let answer = json!({ "agent": agent, "state": "revoked", "at": now.rfc3339() });
             context.output.answer(&answer, |answer| {
                 format!("{} can do nothing here until it has another token", print::text(answer, "agent"))
-            });
+            })?;
         }
         Agent::List => {
             let row = |(agent, binding): (&Actor, &crate::root::Binding)| {
@@ -39,7 +39,7 @@ pub(super) fn run(context: &Context, command: Agent) -> Result<u8, ApiError> {
                 })
             };
             let rows = context.root.agents()?.iter().map(row).collect();
-            context.output.answer(&Value::Array(rows), listed);
+            context.output.answer(&Value::Array(rows), listed)?;
         }
     }
     Ok(0)
@@ -53,7 +53,7 @@ fn add(context: &Context, agent: &Actor) -> Result<(), ApiError> {
     let text = token.reveal();
     let answer = json!({ "agent": agent, "token": text.as_str(), "at": now.rfc3339() });
     // Alone on its line, so that it can be piped into a file.
-    context.output.answer(&answer, |answer| print::text(answer, "token"));
+    context.output.answer(&answer, |answer| print::text(answer, "token"))?;
     if !context.output.is_json() {
         context.output.note(&format!(
             "this token is not shown again; {agent} gives it by SYNCD_AGENT_TOKEN or --agent-token-file, and nobody \

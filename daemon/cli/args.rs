@@ -188,7 +188,7 @@ pub(super) enum TicketRole {
     Member,
     /// Also invites devices and changes policies
     Admin,
-    /// Stores and forwards, and cannot read
+    /// Stores and forwards, and cannot read; there are none yet
     Relay,
     /// Writes as a machine
     Agent,

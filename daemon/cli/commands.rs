@@ -3,18 +3,19 @@
 use super::args::{Command, Edit, Evidence, Policy, Put, Rebirth, Repair, Resolve, Schema};
 use super::{Context, agent, cards, import, invite, join, policy, print, progress, up};
 use crate::api::{self, AnswerIn, ApiError, Call, RebirthIn, Request, exit};
+use crate::exact::{self, ExactError};
 use crate::os;
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::Path;
-use syncd_schema::{DeviceId, limits};
+use syncd_schema::{DeviceId, WorkspaceId, limits};
 use tokio::task::block_in_place;
 
 /// Runs one command and returns its exit code.
 pub(super) async fn run(context: &Context, command: Command) -> Result<u8, ApiError> {
     match command {
         Command::Up(args) => up::run(context, args).await,
-        Command::Init { name } => init(context, name.as_deref()),
+        Command::Init { name } => init(context, name.as_deref()).await,
         Command::Invite(args) => invite::run(context, &args).await,
         Command::Join { ticket, name } => join::run(context, &ticket, name.as_deref()).await,
         Command::Agent(command) => agent::run(context, command),
@@ -69,19 +70,41 @@ async fn plain(context: &Context, command: Command) -> Result<u8, ApiError> {
     };
     let call = Call { idempotency_key: key, ..context.call(request) };
     let answer = context.ask(&call, &progress::none()).await?;
-    context.output.answer(&answer, human);
+    context.output.answer(&answer, human)?;
     Ok(if api::waits(&answer) { exit::NEEDS_DECISION } else { 0 })
 }
 
-fn init(context: &Context, name: Option<&str>) -> Result<u8, ApiError> {
-    let name = device_name(name)?;
+async fn init(context: &Context, given: Option<&str>) -> Result<u8, ApiError> {
+    let name = device_name(given)?;
+    // First, since nothing may be made where an identity is lost.
+    let device = device(context)?;
     let (workspace, created) =
         block_in_place(|| context.root.workspace_or_new(context.workspace.as_deref(), &name))?;
-    let device = device(context)?;
+    if !created && given.is_some() {
+        keeps_its_name(context, &workspace, &name).await?;
+    }
     let alias = context.root.aliases()?.name_of(&workspace).map(str::to_owned);
     let answer = json!({ "device": device, "workspace": workspace, "name": alias, "created": created });
-    context.output.answer(&answer, print::initialised);
+    context.output.answer(&answer, print::initialised)?;
     Ok(0)
+}
+
+/// Says that a device which is a member already is called as before, whatever name was given now.
+pub(super) async fn keeps_its_name(
+    context: &Context,
+    workspace: &WorkspaceId,
+    given: &str,
+) -> Result<(), ApiError> {
+    let devices = context.ask_about(workspace, &context.call(Request::Devices), &progress::none()).await?;
+    let own = devices.as_array().into_iter().flatten().find(|row| print::text(row, "trust") == "self");
+    let name = own.map(|row| print::text(row, "name")).unwrap_or_default();
+    if !name.is_empty() && name != given {
+        let note = format!(
+            "warning: this device is called {name} in its workspace and keeps that name; --name is for new ones"
+        );
+        context.output.note(&note);
+    }
+    Ok(())
 }
 
 /// This device's id.
@@ -193,7 +216,7 @@ async fn verify(context: &Context) -> Result<u8, ApiError> {
     let answer = context.ask(&context.call(Request::EvidenceVerify), &progress::follow(&bar)).await;
     bar.finish_and_clear();
     let answer = answer?;
-    context.output.answer(&answer, print::verified);
+    context.output.answer(&answer, print::verified)?;
     Ok(api::verdict(&answer))
 }
 
@@ -227,18 +250,30 @@ async fn sync(context: &Context, request: Request) -> Result<u8, ApiError> {
     let spinner = progress::spinner("syncing");
     let answer = context.ask(&context.call(request), &progress::follow(&spinner)).await;
     spinner.finish_and_clear();
-    context.output.answer(&answer?, print::synced);
+    context.output.answer(&answer?, print::synced)?;
     Ok(0)
 }
 
 /// JSON given by a person: what is wrong with it is said with its place.
 fn parse(text: &str, what: &str) -> Result<Value, ApiError> {
-    serde_json::from_str(text).map_err(|error| {
+    let malformed = |error: &dyn std::fmt::Display| {
         ApiError::usage(
             format!("{what} is not JSON: {error}"),
             "check quotes and commas; quote it for the shell with '…'",
         )
-    })
+    };
+    match exact::check(text.as_bytes()) {
+        Err(ExactError::Form(error)) if error.is_data() => Err(ApiError::usage(
+            format!("{what} is not clear: {error}"),
+            "say each name once: of two values one would be lost",
+        )),
+        Err(ExactError::Form(error)) => Err(malformed(&error)),
+        Err(error @ ExactError::Number { .. }) => Err(ApiError::usage(
+            format!("{what} cannot be kept as it is: {error}"),
+            "numbers are whole ones of 64 bits, or floating point ones, which have a point or an exponent",
+        )),
+        Ok(()) => serde_json::from_str(text).map_err(|error| malformed(&error)),
+    }
 }
 
 /// Reads a text of bounded size from a file, or from standard input if it is named `-`.

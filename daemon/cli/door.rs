@@ -127,6 +127,10 @@ fn workspace(root: &Root, id: &WorkspaceId, engine: Engine) -> Result<Workspace,
 pub(super) enum Failure {
     Gone,
     Version,
+    /// The daemon is there and says nothing; whether the request would only have read.
+    Silent {
+        reads: bool,
+    },
 }
 
 impl From<Failure> for ApiError {
@@ -136,6 +140,17 @@ impl From<Failure> for ApiError {
                 "daemon_gone",
                 ClientError::Gone.to_string(),
                 "look with `ops` or `history` whether the change was made, then repeat the command if it was not",
+            ),
+            Failure::Silent { reads } => Self::failed(
+                "daemon_silent",
+                format!("{}, and may be stopped or stuck", ClientError::Silent),
+                match reads {
+                    true => "let it go on, or end it; then repeat the command",
+                    false => {
+                        "let it go on, or end it; what it has not begun by now it will not do; look with `ops` or \
+                         `history` before repeating the command, or repeat it with the same --idempotency-key"
+                    }
+                },
             ),
             Failure::Version => Self::failed(
                 "daemon_version",
@@ -159,6 +174,7 @@ impl Door {
             Self::Daemon(client) => client.ask(call, progress).await.map_err(|error| match error {
                 ClientError::Gone => Failure::Gone,
                 ClientError::Version => Failure::Version,
+                ClientError::Silent => Failure::Silent { reads: call.request.is_read() },
             }),
             Self::Store(workspace) if matches!(call.request, Request::Sync { .. }) => {
                 Ok(network::during(context, id, workspace, call, progress).await)

@@ -53,7 +53,7 @@ pub(super) async fn run(context: &Context, paths: &[PathBuf]) -> Result<u8, ApiE
     let [imported, updated, skipped] = sums;
     let code = if failed.is_empty() { 0 } else { exit::FAILED };
     let answer = json!({ "imported": imported, "updated": updated, "skipped": skipped, "failed": failed });
-    context.output.answer(&answer, print::imported);
+    context.output.answer(&answer, print::imported)?;
     Ok(code)
 }
 

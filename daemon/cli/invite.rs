@@ -20,8 +20,8 @@ pub(super) async fn run(context: &Context, args: &Invite) -> Result<u8, ApiError
     let call = context.call(request);
     if !args.confirm {
         let answer = context.ask(&call, &progress::none()).await?;
-        warn_without_addresses(context, &answer);
-        context.output.answer(&answer, print::ticket);
+        warn(context, &answer);
+        context.output.answer(&answer, print::ticket)?;
         return Ok(0);
     }
     let id = context.workspace_id()?;
@@ -32,10 +32,10 @@ pub(super) async fn run(context: &Context, args: &Invite) -> Result<u8, ApiError
             let confirmation = confirmation(context, &answer).await?;
             let joined =
                 door.ask(context, &id, &confirmation, &progress::none()).await.map_err(ApiError::from)??;
-            context.output.answer(&joined, print::let_in);
+            context.output.answer(&joined, print::let_in)?;
         }
         Door::Store(workspace) => {
-            context.output.answer(&serve_one(context, &id, &workspace, call).await?, print::let_in);
+            context.output.answer(&serve_one(context, &id, &workspace, call).await?, print::let_in)?;
         }
     }
     Ok(0)
@@ -64,8 +64,8 @@ async fn serve_one(context: &Context, id: &WorkspaceId, workspace: &Arc<Workspac
 
 /// Prints the ticket and asks for the code.
 async fn confirmation(context: &Context, answer: &Value) -> Result<Call, ApiError> {
-    warn_without_addresses(context, answer);
-    context.output.answer(answer, print::ticket);
+    warn(context, answer);
+    context.output.answer(answer, print::ticket)?;
     context.output.note("type the code that the joining device shows:");
     let mut line = String::new();
     let read = BufReader::new(tokio::io::stdin().take(TYPED_BYTES)).read_line(&mut line).await;
@@ -82,8 +82,8 @@ async fn confirmation(context: &Context, answer: &Value) -> Result<Call, ApiErro
     Ok(context.call(Request::Confirm { ticket, code }))
 }
 
-fn warn_without_addresses(context: &Context, answer: &Value) {
-    if answer.get("addresses").and_then(Value::as_array).is_some_and(Vec::is_empty) {
-        context.output.note("warning: no daemon has listened here yet, so nobody can reach this device\n  start `up`, then make another ticket");
+fn warn(context: &Context, answer: &Value) {
+    for warning in print::rows(answer, "warnings").iter().filter_map(Value::as_str) {
+        context.output.note(&format!("warning: {warning}"));
     }
 }

@@ -60,7 +60,7 @@ pub(super) async fn run(context: &Context, ticket: &str, name: Option<&str>) -> 
         "synced": first.is_ok(),
         "sync": first.ok(),
     });
-    context.output.answer(&answer, print::joined);
+    context.output.answer(&answer, print::joined)?;
     Ok(0)
 }
 

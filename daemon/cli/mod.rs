@@ -119,9 +119,14 @@ const WORKERS: usize = 2;
 fn usage(error: &clap::Error, output: Output) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Whoever closed the pipe does not want to read it.
-            let _ = error.print();
-            ExitCode::SUCCESS
+            match error.print() {
+                Err(broken) if broken.kind() != std::io::ErrorKind::BrokenPipe => {
+                    output.note(&format!("error: standard output cannot be written: {broken}"));
+                    ExitCode::from(exit::FAILED)
+                }
+                // Whoever closed the pipe does not want to read it.
+                _ => ExitCode::SUCCESS,
+            }
         }
         _ if output.is_json() => {
             let text = error.to_string();

@@ -15,7 +15,7 @@ use tokio::task::block_in_place;
 pub(super) async fn test(context: &Context, operation: OperationId) -> Result<u8, ApiError> {
     let call = context.call(Request::PolicyTest { operation });
     let answer = context.ask(&call, &progress::none()).await?;
-    context.output.answer(&answer, tested);
+    context.output.answer(&answer, tested)?;
     Ok(api::tested(&answer))
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn set_own(context: &Context, file: Option<&Path>) -> Result<u8
     }
     let digest = text.as_ref().map(|text| domain::sha256(text.as_bytes()));
     let answer = json!({ "layer": "device", "digest": digest, "file": context.root.policy_file() });
-    context.output.answer(&answer, own_set);
+    context.output.answer(&answer, own_set)?;
     Ok(0)
 }
 
@@ -96,7 +96,7 @@ pub(super) fn check(context: &Context, file: &Path, device: bool) -> Result<u8, 
             let warnings: Vec<Value> = report.warnings.iter().map(finding).collect();
             let policies = api::listed(&report);
             let answer = json!({ "ok": true, "digest": report.digest, "policies": policies, "errors": [], "warnings": warnings });
-            context.output.answer(&answer, print::checked);
+            context.output.answer(&answer, print::checked)?;
             Ok(0)
         }
         Err(error) => {
@@ -109,7 +109,7 @@ pub(super) fn check(context: &Context, file: &Path, device: bool) -> Result<u8, 
             let error = invalid(file, &error);
             if context.output.is_json() {
                 let answer = json!({ "ok": false, "errors": errors, "warnings": [], "error": shown(&error) });
-                context.output.answer(&answer, print::checked);
+                context.output.answer(&answer, print::checked)?;
                 Ok(exit::FAILED)
             } else {
                 Err(error)

@@ -102,12 +102,18 @@ pub(super) fn status(answer: &Value) -> String {
             _ => String::new(),
         }
     };
+    // Of who is there it is now.
+    let heard = |peer: &Value| match (text(peer, "state").as_str(), text(peer, "last_heard").as_str()) {
+        ("in sync" | "syncing", _) | (_, "") => String::new(),
+        (_, at) => format!("last heard {at}"),
+    };
     let peer = |peer: &Value| {
         vec![
             "peer".to_owned() + "     ",
             short(peer, "device"),
             text(peer, "name"),
             text(peer, "state"),
+            heard(peer),
             distance(peer),
         ]
     };
@@ -462,6 +468,9 @@ pub(super) fn synced(answer: &Value) -> String {
         ]
     });
     let mut out = table(rows.collect());
+    for peer in self::rows(answer, "unanswered") {
+        out.push_str(&format!("{}  {} did not answer\n", short(peer, "device"), text(peer, "name")));
+    }
     let stopped = text(answer, "stopped");
     if !stopped.is_empty() {
         out.push_str(&format!("STOPPED    {stopped}\n"));

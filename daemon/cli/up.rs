@@ -44,8 +44,11 @@ pub(super) async fn run(context: &Context, args: Up) -> Result<u8, ApiError> {
     let mut signals = Signals::new()?;
     let name = commands::device_name(args.name.as_deref())?;
     let tickets = args.peer.iter().map(|text| Ticket::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    let (mut workspace, _) =
+    let (mut workspace, is_new) =
         block_in_place(|| context.root.workspace_or_new(context.workspace.as_deref(), &name))?;
+    if !is_new && args.name.is_some() {
+        commands::keeps_its_name(context, &workspace, &name).await?;
+    }
     if let Some(other) = tickets.iter().find(|ticket| ticket.workspace != workspace) {
         let message =
             format!("a --peer ticket is for workspace {}, this daemon serves {workspace}", other.workspace);
@@ -111,20 +114,27 @@ async fn work(
         "listen": node.local_addr().to_string(),
         "socket": server.path(),
     });
-    context.output.answer(&began, print::event);
+    let told = context.output.answer(&began, print::event);
     let next = loop {
+        // Whoever started it learns neither its port nor its socket.
+        if told.is_err() {
+            break None;
+        }
         tokio::select! {
             () = signals.next() => break None,
             Some(next) = moves.recv() => break Some(next),
             event = next_event(&mut events) => match event {
-                Some(event) => context.output.answer(&event, print::event),
+                // Work goes on where nobody can be told of it; the log says what is wrong.
+                Some(event) => if let Err(error) = context.output.answer(&event, print::event) {
+                    tracing::warn!(%error, "an event was not printed");
+                },
                 None => break None,
             },
         }
     };
     server.stop().await;
     network::stop(&node, &shared).await?;
-    Ok(next)
+    told.map(|()| next)
 }
 
 /// What happened, as JSON; none when nothing will happen any more.

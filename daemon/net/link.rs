@@ -3,6 +3,7 @@
 //! Reading and writing are tasks of their own, so that neither waits for the other; a session's window bounds what
 //! is between them. Each step runs with the engine alone and ends with what it made durable.
 
+use super::heard::LOOK_EVERY;
 use super::{Node, NodeEvent, Peer, held, on_disk, pairing};
 use crate::api::chain;
 use crate::os;
@@ -95,6 +96,7 @@ async fn converse(node: &Arc<Node>, link: &Link, session: &Arc<Mutex<Session>>) 
         Writer { link: link.clone(), controls: Some(controls), control_task, logs: BTreeMap::new() };
     let mut grew = node.grew.subscribe();
     let mut stopping = node.stopping.subscribe();
+    let mut looks = tokio::time::interval(LOOK_EVERY);
 
     let first = {
         let mut session = held(session);
@@ -115,6 +117,10 @@ async fn converse(node: &Arc<Node>, link: &Link, session: &Arc<Mutex<Session>>) 
                 Err(_) => return "the node ended".to_owned(),
             },
             error = link.closed() => return error.to_string(),
+            _ = looks.tick() => {
+                node.listen(link);
+                continue;
+            }
             () = stopped(&mut stopping) => {
                 link.close(CloseCode::Done, "this device is stopping");
                 return "this device is stopping".to_owned();

@@ -4,9 +4,11 @@
 //! The engine judges, the transport moves; this module decides nothing but when to dial. Start with [`Node`].
 
 mod dial;
+mod heard;
 mod link;
 mod pairing;
 
+pub use heard::SILENT_AFTER;
 pub use pairing::{Joined, join};
 
 use crate::os;
@@ -20,7 +22,7 @@ use syncd_engine::store::StoreError;
 use syncd_engine::{Event, Shared};
 use syncd_schema::message::CloseCode;
 use syncd_schema::ticket::Ticket;
-use syncd_schema::{DeviceId, Digest, ObjectId};
+use syncd_schema::{DeviceId, Digest, ObjectId, UnixMicros};
 use syncd_transport::{BindError, Endpoint, Identity, Link};
 use tokio::sync::{broadcast, watch};
 use tracing::Instrument;
@@ -102,6 +104,8 @@ pub struct PeerState {
     pub device: DeviceId,
     /// Whether there is a link.
     pub connected: bool,
+    /// Whether nothing was heard for longer than [`SILENT_AFTER`]: it is gone, most likely.
+    pub silent: bool,
     /// Whether both sides have everything.
     pub quiet: bool,
     /// Operations it has and this device has not.
@@ -195,6 +199,7 @@ pub struct Node {
     address: SocketAddr,
     name: String,
     peers: Mutex<BTreeMap<DeviceId, Peer>>,
+    heard: Mutex<heard::Heard>,
     /// Counts changes worth waking up for: commits, and steps of sessions.
     grew: watch::Sender<u64>,
     stepped: watch::Sender<u64>,
@@ -279,6 +284,7 @@ impl Node {
             address,
             name: config.name,
             peers: Mutex::new(BTreeMap::new()),
+            heard: Mutex::default(),
             grew: watch::Sender::new(0),
             stepped: watch::Sender::new(0),
             dial: watch::Sender::new(0),
@@ -329,9 +335,22 @@ impl Node {
         self.confirmations.send_replace(Some(code));
     }
 
+    /// When a device was last heard, since this node began.
+    #[must_use]
+    pub fn last_heard(&self, device: &DeviceId) -> Option<UnixMicros> {
+        held(&self.heard).last(device)
+    }
+
+    /// Notes what has come over a link.
+    fn listen(&self, link: &Link) {
+        held(&self.heard).look(link.peer(), link.stats().received_bytes);
+    }
+
     /// Every connected peer.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerState> {
+        let links: Vec<Link> = held(&self.peers).values().map(|peer| peer.link.clone()).collect();
+        links.iter().for_each(|link| self.listen(link));
         let sessions: Vec<(DeviceId, Arc<Mutex<Session>>)> =
             held(&self.peers).iter().map(|(device, peer)| (*device, Arc::clone(&peer.session))).collect();
         let state = |(device, session): (DeviceId, Arc<Mutex<Session>>)| {
@@ -341,12 +360,25 @@ impl Node {
             PeerState {
                 device,
                 connected: true,
+                silent: held(&self.heard).is_silent(&device),
                 quiet,
                 behind: distance.map(|(behind, _)| behind),
                 ahead: distance.map(|(_, ahead)| ahead),
             }
         };
         sessions.into_iter().map(state).collect()
+    }
+
+    /// The members that are neither this device nor connected, with their names.
+    #[must_use]
+    pub fn unanswered(&self) -> Vec<(DeviceId, String)> {
+        let own = self.endpoint.device();
+        let connected: Vec<DeviceId> = held(&self.peers).keys().copied().collect();
+        self.shared.with(|engine| {
+            let others = engine.governance().members.values().filter(|member| member.role.is_some());
+            let others = others.filter(|member| member.device != own && !connected.contains(&member.device));
+            others.map(|member| (member.device, member.name.clone())).collect()
+        })
     }
 
     /// Dials whom it can and waits until everything is exchanged with the peers that answered.

@@ -8,7 +8,7 @@ use syncd_engine::workspace::{MemberError, Welcome};
 use syncd_schema::ticket::Ticket;
 use syncd_schema::{DeviceId, Digest, UnixMicros};
 use syncd_transport::pairing::{
-    self, Candidate, Code, InviterHost, JoinRequest, JoinerHost, OpenTicket, Refusal, TicketUse,
+    self, Candidate, Code, InviteError, InviterHost, JoinRequest, JoinerHost, OpenTicket, Refusal, TicketUse,
 };
 use syncd_transport::{Endpoint, Identity, Link, Purpose};
 use tracing::Instrument;
@@ -31,11 +31,15 @@ pub(super) async fn invite(node: &Arc<Node>, link: Link) {
 }
 
 async fn serve(node: &Arc<Node>, link: Link, device: DeviceId) {
-    let mut host = Host { node: Arc::clone(node), joiner: device, ticket: None };
+    let mut host = Host { node: Arc::clone(node), joiner: device, asked: false, ticket: None };
     let this = node.endpoint.device();
     match pairing::invite(&link, this, &mut host, &mut os::SystemEntropy).await {
         Ok(joined) => {
             node.tell(NodeEvent::Joined { device, name: joined.name, code: joined.code.to_string() });
+        }
+        // A joiner dials every address of a ticket at once and keeps one link: the others end before a word was said.
+        Err(error @ InviteError::Link(_)) if !host.asked => {
+            tracing::debug!(%error, "a link ended before its pairing began");
         }
         Err(error) => {
             tracing::warn!(%error, "a pairing failed");
@@ -55,6 +59,8 @@ async fn serve(node: &Arc<Node>, link: Link, device: DeviceId) {
 struct Host {
     node: Arc<Node>,
     joiner: DeviceId,
+    /// Whether the joiner has named a ticket.
+    asked: bool,
     /// The ticket that the joiner came with, once it is found.
     ticket: Option<Digest>,
 }
@@ -65,6 +71,7 @@ impl InviterHost for Host {
     }
 
     async fn find_ticket(&mut self, name: Digest) -> Option<OpenTicket> {
+        self.asked = true;
         let found = on_disk(|| {
             self.node
                 .shared

@@ -63,6 +63,9 @@ pub enum RootError {
         /// What it should hold.
         rule: &'static str,
     },
+    /// The identity is gone, and workspaces that only it can write are there.
+    #[error("{} is missing, and the workspaces here belong to it", .0.display())]
+    NoIdentity(PathBuf),
     /// Somebody else's directory is where the socket should be.
     #[error("{} belongs to somebody else or may be entered by others", .0.display())]
     Foreign(PathBuf),
@@ -155,20 +158,37 @@ impl Root {
         Ok(Some(secret))
     }
 
-    /// The secret of this device's identity, made if there is none.
+    /// The secret of this device's identity, made if there is neither one nor a workspace that would need the old one.
     ///
     /// # Errors
-    /// When it cannot be read or written.
+    /// When it cannot be read or written, or is lost.
     pub fn secret_or_new(&self) -> Result<Zeroizing<[u8; 64]>, RootError> {
         let _lock = self.lock()?;
         if let Some(secret) = self.secret()? {
             return Ok(secret);
+        }
+        if self.has_workspaces()? {
+            return Err(RootError::NoIdentity(self.dir.join("identity")));
         }
         let secret = Identity::generate(&mut crate::os::SystemEntropy);
         let path = self.dir.join("identity");
         let text = Zeroizing::new(hex::encode(secret.as_slice()) + "\n");
         files::write(&path, text.as_bytes()).map_err(io("write", &path))?;
         Ok(secret)
+    }
+
+    /// Whether anything here belongs to an identity.
+    fn has_workspaces(&self) -> Result<bool, RootError> {
+        if self.aliases()?.ids().next().is_some() {
+            return Ok(true);
+        }
+        let all = self.dir.join("workspaces");
+        match std::fs::read_dir(&all) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            // What a crash left of one that nobody was told of belongs to nobody.
+            Ok(entries) => Ok(entries.flatten().any(|entry| !stores::is_leftover(&entry.file_name()))),
+            Err(source) => Err(io("read", &all)(source)),
+        }
     }
 
     /// The names of this device's workspaces.

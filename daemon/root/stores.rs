@@ -4,6 +4,7 @@
 
 use super::{DEFAULT, PickError, Root, RootError, aliases, files, io};
 use crate::os::{self, SystemEntropy};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use syncd_engine::store::StoreError;
 use syncd_engine::workspace::Welcome;
@@ -82,10 +83,9 @@ impl Root {
     /// # Errors
     /// When its store is in use, damaged, or its key or the identity is missing.
     pub fn open(&self, workspace: &WorkspaceId) -> Result<Engine, SetupError> {
-        let missing = |name: &str| RootError::Damaged { path: self.dir.join(name), rule: "it must be there" };
         let dir = self.workspace_dir(workspace);
         let exposed = self.hide(&dir)?;
-        let secret = self.secret()?.ok_or_else(|| missing("identity"))?;
+        let secret = self.secret()?.ok_or_else(|| RootError::NoIdentity(self.dir.join("identity")))?;
         let path = dir.join("store.key");
         let bytes = files::read(&path).map_err(io("read", &path))?.map(Zeroizing::new).unwrap_or_default();
         let key: Option<[u8; 32]> = bytes.as_slice().try_into().ok();
@@ -154,10 +154,15 @@ fn config(dir: &Path, store_key: Zeroizing<[u8; 32]>, secret: &Zeroizing<[u8; 64
     }
 }
 
+/// Whether a directory is one of a workspace that was never finished.
+pub(super) fn is_leftover(name: &OsStr) -> bool {
+    name.to_string_lossy().starts_with("new-")
+}
+
 /// Removes what a crash left of workspaces that were never finished. Whoever holds the lock is alone here.
 fn remove_leftovers(all: &Path) -> Result<(), RootError> {
     for entry in std::fs::read_dir(all).map_err(io("read", all))?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with("new-") {
+        if is_leftover(&entry.file_name()) {
             std::fs::remove_dir_all(entry.path()).map_err(io("remove", &entry.path()))?;
         }
     }

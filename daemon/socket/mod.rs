@@ -11,6 +11,7 @@ pub use client::{Client, ClientError};
 pub use server::Server;
 
 use crate::api::{ApiError, Call};
+use crate::exact::{self, ExactError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
@@ -21,6 +22,12 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 const CLIENTS: usize = 64;
 /// How long a client may be silent between requests before its place is given to others.
 const IDLE: Duration = Duration::from_secs(300);
+/// How often a daemon that is at work says so, to a client that would take silence for the end.
+const AT_WORK: Duration = Duration::from_secs(1);
+/// After how much silence a client's person is told that the daemon does not answer.
+pub const SILENCE: Duration = Duration::from_secs(5);
+/// After how much silence a client gives up: far more than a daemon is ever silent for, even on a busy machine.
+pub const GIVE_UP: Duration = Duration::from_secs(20);
 /// An answer may be a list of everything: larger than any request, and still bounded.
 const ANSWER_BYTES: usize = 8 * limits::REQUEST_BYTES;
 
@@ -76,8 +83,19 @@ pub fn call(line: &[u8]) -> Result<Call, ApiError> {
         let message = format!("a request of more than {} JSON values", limits::REQUEST_VALUES);
         return Err(ApiError::failed("too_large", message, "split the request"));
     }
+    // Here and below the position and what was expected, never the text: a log may keep it.
+    match exact::check(line) {
+        Err(ExactError::Number { column, .. }) => {
+            let message = format!("a whole number beyond 64 bits (column {column})");
+            return Err(ApiError::usage(message, "write it as a string, or with a point or an exponent"));
+        }
+        Err(ExactError::Form(error)) if error.is_data() => {
+            let message = format!("a name stands twice in one object (column {})", error.column());
+            return Err(ApiError::usage(message, "say each name once"));
+        }
+        Err(ExactError::Form(_)) | Ok(()) => {}
+    }
     serde_json::from_slice(line).map_err(|error| {
-        // The position and what was expected, never the text: a log may keep it.
         let message = format!("not a request of this version (column {})", error.column());
         ApiError::usage(message, "use a command of the same version as the daemon, or restart the daemon")
     })
@@ -131,5 +149,17 @@ mod tests {
         let text = ",".repeat(limits::REQUEST_VALUES);
         let line = format!(r#"{{"actor":"user:ada","request":{{"policy_set":{{"text":"{text}"}}}}}}"#);
         assert!(call(line.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_request_is_taken_as_it_is_written_or_not_at_all() {
+        let put = |value: &str| {
+            let line =
+                format!(r#"{{"actor":"user:ada","request":{{"put":{{"collection":"c","value":{value}}}}}}}"#);
+            call(line.as_bytes()).map(drop).map_err(|error| error.message)
+        };
+        assert_eq!(put(r#"{"n":18446744073709551615,"m":{"n":1e30}}"#), Ok(()));
+        assert!(put(r#"{"n":18446744073709551616}"#).unwrap_err().contains("64 bits (column 66)"));
+        assert!(put(r#"{"secret":1,"secret":2}"#).unwrap_err().starts_with("a name stands twice"));
     }
 }

@@ -1,6 +1,6 @@
 //! The daemon's end of the socket.
 
-use super::{CLIENTS, IDLE, Line, ReadLineError, encode, read_line};
+use super::{AT_WORK, CLIENTS, IDLE, Line, ReadLineError, encode, read_line};
 use crate::api::{self, ApiError, Call, Progress, Workspace};
 use crate::os;
 use crate::root::Root;
@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use syncd_evidence::{Finding, FindingKind, Severity};
 use syncd_schema::{UnixMicros, WorkspaceId, limits};
-use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::io::{AsyncWriteExt, BufReader, Interest};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 use zeroize::Zeroizing;
 
@@ -194,6 +194,12 @@ async fn serve(stream: UnixStream, workspace: &Arc<Workspace>, mut stopping: wat
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
         let Some(call) = call else { return };
+        // Whoever asked may have given up while this process was stopped or the machine asleep. What nobody waits for is
+        // not begun.
+        if is_gone(&writer).await {
+            tracing::info!("a request was not carried out: its client was gone before it was begun");
+            return;
+        }
         let (answer, goes_on) = match call {
             Ok(call) => (answer(workspace, call, &mut writer).await, true),
             Err(error) => (Line::Error(error), false),
@@ -201,6 +207,18 @@ async fn serve(stream: UnixStream, workspace: &Arc<Workspace>, mut stopping: wat
         if writer.write_all(&encode(&answer)).await.is_err() || !goes_on {
             return;
         }
+    }
+}
+
+/// Whether the client has closed its connection; one that has only ended its own side still waits for the answer.
+async fn is_gone(writer: &OwnedWriteHalf) -> bool {
+    match writer.ready(Interest::WRITABLE).await {
+        // Nothing is written, and the system still says whether anybody could read it.
+        Ok(ready) => {
+            ready.is_write_closed()
+                || writer.try_write(&[]).is_err_and(|error| error.kind() != std::io::ErrorKind::WouldBlock)
+        }
+        Err(_) => true,
     }
 }
 
@@ -225,6 +243,7 @@ async fn answer(workspace: &Arc<Workspace>, call: Call, writer: &mut OwnedWriteH
     });
     let reply = api::handle(workspace, call, progress);
     tokio::pin!(reply);
+    let mut far = (0, 0);
     loop {
         tokio::select! {
             reply = &mut reply => {
@@ -233,10 +252,12 @@ async fn answer(workspace: &Arc<Workspace>, call: Call, writer: &mut OwnedWriteH
                     Err(error) => Line::Error(error),
                 };
             }
-            Some((done, total)) = receiver.recv() => {
-                // A client that is gone is noticed when the answer is written.
-                let _ = writer.write_all(&encode(&Line::Progress { done, total })).await;
-            }
+            Some(step) = receiver.recv() => far = step,
+            // As far as before: that it says so is the news.
+            () = sleep(AT_WORK) => {}
         }
+        let (done, total) = far;
+        // A client that is gone is noticed when the answer is written.
+        let _ = writer.write_all(&encode(&Line::Progress { done, total })).await;
     }
 }

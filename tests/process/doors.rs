@@ -222,7 +222,9 @@ fn another_user_who_gets_to_the_socket_is_not_heard_and_is_found() {
 #[test]
 #[ignore = "the test above runs it as another user"]
 fn knock() {
-    let mut stream = UnixStream::connect(std::env::var_os("KNOCK_AT").unwrap()).unwrap();
+    // Of itself it tests nothing.
+    let Some(socket) = std::env::var_os("KNOCK_AT") else { return };
+    let mut stream = UnixStream::connect(socket).unwrap();
     println!("knocked");
     // The daemon may have hung up already.
     if stream.write_all(b"{\"actor\":\"user:ada\",\"request\":\"status\"}\n").is_ok() {

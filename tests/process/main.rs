@@ -16,5 +16,6 @@ mod logs;
 mod paper;
 mod progress;
 mod secrets;
+mod silence;
 mod tickets;
 mod tree;

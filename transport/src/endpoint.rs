@@ -20,9 +20,9 @@ use tokio::time::timeout;
 /// A link on which nothing is heard for this long is over: short enough that `status` is soon honest about a peer
 /// that went to sleep, long enough for a phone that changes networks.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The dialler pings this often, so that two lost pings do not end a link. One side is enough: the answer keeps
-/// the other side's timer going.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// The dialler pings this often, so that two lost pings do not end a link, and so that a peer that is silent for longer can
+/// be told from one with nothing to say. One side is enough: the answer keeps the other side's timer going.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// A handshake takes two round trips of at most a second on the worst link one would sync over; five allow for a
 /// lost packet or two.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
