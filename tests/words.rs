@@ -202,3 +202,103 @@ fn a_sync_names_those_who_did_not_answer() {
     assert!(ada.plain(&["sync"]).out.contains("eve did not answer"));
     assert_eq!((bobs.stop(), daemon.stop()), (0, 0));
 }
+
+#[test]
+fn history_says_what_was_done() {
+    both_ways(|ada| {
+        ada.run(&["put", "notes", "--id", "n1", r#"{"title":"old","tags":["a"],"rest":{"x":1}}"#]).ok();
+        let patch = format!(r#"{{"title":"new","tags":null,"rest":{{"x":"{}"}}}}"#, "y".repeat(500));
+        let edit = ada.run(&["edit", "n1", "--merge-patch", &patch]).ok()["operation"].clone();
+        let rows = ada.run(&["history", "n1"]).ok();
+        assert_eq!(rows[0]["what"][1], json!({"path": "/tags", "now": "[\"a\"]"}));
+        let what = &rows[1]["what"];
+        let long = what[0]["now"].as_str().unwrap();
+        assert!(long.starts_with("\"yyyy") && long.ends_with("y…") && long.len() < 70, "{long}");
+        assert_eq!(what[1], json!({"path": "/tags", "was": "[\"a\"]"}));
+        assert_eq!(what[2], json!({"path": "/title", "was": "\"old\"", "now": "\"new\""}));
+        let operation = ada.run(&["op", edit.as_str().unwrap()]).ok();
+        assert_eq!((&operation["what"], &operation["does"]), (what, &json!("edit")));
+        let shown = ada.plain(&["history", "n1"]).out;
+        assert!(shown.contains("/tags taken away; /title \"old\" -> \"new\""), "{shown}");
+        let many: Value =
+            (0..20).map(|n| (format!("k{n}"), json!(n))).collect::<serde_json::Map<_, _>>().into();
+        ada.run(&["edit", "n1", "--merge-patch", &many.to_string()]).ok();
+        let row = ada.run(&["history", "n1"]).ok()[2].clone();
+        assert_eq!((row["what"].as_array().unwrap().len(), &row["more"]), (8, &json!(12)));
+        let kinds = ada.run(&["ops"]).ok();
+        let does: Vec<&Value> = kinds.as_array().unwrap().iter().map(|row| &row["does"]).collect();
+        assert!(does.contains(&&json!("create")) && does.contains(&&json!("genesis")), "{does:?}");
+    });
+}
+
+#[test]
+fn what_was_deleted_is_listed_only_when_asked_for() {
+    both_ways(|ada| {
+        for id in ["n1", "n2"] {
+            ada.run(&["put", "notes", "--id", id, "{}"]).ok();
+        }
+        ada.run(&["delete", "n1"]).ok();
+        let ids = |args: &[&str]| {
+            let rows = ada.run(args).ok();
+            rows.as_array().unwrap().iter().map(|row| row["object"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!((ids(&["list"]), ids(&["list", "notes"])), (vec![json!("n2")], vec![json!("n2")]));
+        assert_eq!(ids(&["list", "--all"]), ["n1", "n2"]);
+        let schema = ada.run(&["schema", "list"]).ok();
+        let notes =
+            schema.as_array().unwrap().iter().find(|row| row["collection"] == "notes").unwrap().clone();
+        assert_eq!(notes["objects"], 1);
+    });
+}
+
+#[test]
+fn a_card_is_called_by_eight_digits_and_explained() {
+    both_ways(|ada| {
+        ada.run(&["put", "notes", "--id", "n1", r#"{"t":"old"}"#]).ok();
+        let held = ada.run(&["--actor", "agent:bot", "edit", "n1", "--merge-patch", r#"{"t":"bot"}"#]);
+        assert_eq!(held.code, 4, "{held:?}");
+        let card = held.json()["card"].as_str().unwrap().to_owned();
+        let error = ada.run(&["card", &card[..4]]).fails(2, "usage");
+        assert!(error["message"].as_str().unwrap().contains("at least 8 digits"), "{error}");
+        ada.run(&["card", "00000000"]).fails(6, "not_found");
+        for name in [&card[..], &card[..8]] {
+            let explained = ada.run(&["explain", name]).ok();
+            assert_eq!((&explained["subject"], &explained["state"]), (&json!(card), &json!("open")));
+            let because = explained["because"].to_string();
+            assert!(
+                because.contains("policy review in n1 of notes") && because.contains("agent:bot"),
+                "{because}"
+            );
+            assert!(explained["next"].to_string().contains("resolve"), "{explained}");
+        }
+        let said = ada.plain(&["explain", "n1"]).out;
+        assert!(!said.contains(".."), "{said}");
+    });
+}
+
+#[test]
+fn a_delete_that_waits_says_why_and_a_long_list_is_not_printed_whole() {
+    let ada = Device::new();
+    ada.run(&["init"]).ok();
+    for n in 0..40 {
+        ada.run(&["put", "notes", "--id", &format!("m{n}"), "{}"]).ok();
+    }
+    let mut held = Vec::new();
+    for n in 0..36 {
+        let ran = ada.plain(&["delete", &format!("m{n}")]);
+        if ran.code == 4 {
+            held.push(ran.out);
+        }
+    }
+    assert!(held.len() > 8, "{held:?}");
+    assert!(held[0].contains("(there were unusually many deletions"), "{held:?}");
+    let card = ada.run(&["cards"]).ok()[0]["card"].as_str().unwrap().to_owned();
+    let shown = ada.plain(&["card", &card]).out;
+    assert!(shown.contains(" more") && shown.matches("\"m").count() < 20, "{shown}");
+}
+
+#[test]
+fn the_words_of_policies_are_listed() {
+    let text = Device::new().plain(&["policy", "attributes"]).out;
+    assert!(text.contains("\"collection\": Collection") && text.contains("\"targetRole\": Role"), "{text}");
+}

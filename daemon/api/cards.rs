@@ -9,6 +9,9 @@ use syncd_engine::workspace::{Resolve, ResolveError, UndoError};
 use syncd_engine::{Intent, WriteError};
 use syncd_schema::{Digest, OperationId, limits};
 
+/// Digits of its id by which a card may be called.
+const CARD_DIGITS: usize = 8;
+
 /// An answer to a card, as it is asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AnswerIn {
@@ -60,8 +63,47 @@ pub(super) fn resolve(workspace: &Workspace, who: Who, answer: AnswerIn) -> Repl
     }))
 }
 
+/// Why a card is there; none where there is no such card.
+pub(super) fn explained(workspace: &Workspace, text: &str) -> Result<Option<Value>, ApiError> {
+    let view = workspace.shared.with(|engine| match engine.find_card(text)? {
+        Some(card) => engine.card(&card),
+        None => Ok(None),
+    })?;
+    let Some(view) = view else { return Ok(None) };
+    let (asked, card) = (&view.summary, view.summary.card);
+    let place = if asked.path.is_empty() { "the whole object" } else { &asked.path };
+    let kind = asked.kind.replace('_', " ");
+    let mut because = vec![format!(
+        "It asks about {kind} in {} of {}, at {place}, since {}.",
+        asked.object, asked.collection, asked.at
+    )];
+    for side in &view.values {
+        let said = &side.said;
+        let who = said.actor.as_ref().map_or_else(|| "somebody".to_owned(), ToString::to_string);
+        let operation = said.operation.map(|id| format!(" in operation {id}")).unwrap_or_default();
+        let shown = if side.shown { ", which is shown here" } else { "" };
+        because.push(format!("One side is by {who} at {}{operation}{shown}.", said.at));
+    }
+    if let Some(by) = &view.resolution {
+        because.push(format!("{} by {} at {}, in operation {}.", by.option, by.actor, by.at, by.operation));
+        because.extend(by.because.clone());
+    }
+    let mut next: Vec<String> = Vec::new();
+    if !view.options.is_empty() {
+        let options: Vec<&str> = view.options.iter().map(|option| option.option).collect();
+        next.push(format!("See both sides with `card {}`.", card.short()));
+        next.push(format!("Answer with `resolve {} OPTION`: {}.", card.short(), options.join(", ")));
+    }
+    next.extend(view.superseded_by.iter().map(|next| format!("Look at card {next}, which took its place.")));
+    Ok(Some(object!({ "subject": card, "state": asked.status, "because": because, "next": next })))
+}
+
 fn no_card(text: &str) -> ApiError {
     let text: String = text.chars().take(80).collect();
+    if text.len() < CARD_DIGITS && text.chars().all(|c| c.is_ascii_hexdigit()) {
+        let message = format!("{text} is too little of a card's id: say at least {CARD_DIGITS} digits");
+        return ApiError::usage(message, "`cards` lists what is open, `cards --all` the rest");
+    }
     ApiError::not_found(
         format!("there is no card {text}"),
         "`cards` lists what is open, `cards --all` the rest",
@@ -132,7 +174,7 @@ pub(super) fn of_undo(error: &UndoError, message: String) -> ApiError {
 
 pub(super) fn undo(workspace: &Workspace, who: Who, operation: OperationId) -> Reply {
     let written = write(workspace, who, Intent::Undo { operation })?;
-    let mut answer = super::write::answer(&written)?;
+    let mut answer = super::write::answer(workspace, &written)?;
     let taken_back = workspace.shared.with(|engine| engine.taken_back(operation))?;
     if let Some(members) = answer.as_object_mut() {
         members.insert("asks".to_owned(), json(&taken_back.asks)?);

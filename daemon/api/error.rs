@@ -238,7 +238,7 @@ impl ApiError {
             _ => Self::failed(
                 "invalid_edit",
                 message,
-                "nothing was changed; read the object with `get` and correct the edit",
+                "nothing was changed; a value is a JSON object, and what an edit names must be there: `get` shows it",
             ),
         }
     }

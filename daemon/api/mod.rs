@@ -101,6 +101,9 @@ pub enum Request {
     List {
         /// The collection.
         collection: Option<Collection>,
+        /// Whether those that were deleted are wanted too.
+        #[serde(default)]
+        all: bool,
     },
     /// The operations on an object.
     History {
@@ -392,7 +395,7 @@ fn at_once(workspace: &Workspace, actor: Actor, call: Call, progress: &Progress)
         Request::Checkpoint => write::checkpoint(workspace, who),
         Request::Import { files } => import::import(workspace, &who, files),
         Request::Get { object } => read::get(workspace, &object),
-        Request::List { collection } => read::list(workspace, collection.as_ref()),
+        Request::List { collection, all } => read::list(workspace, collection.as_ref(), all),
         Request::History { object } => read::history(workspace, &object),
         Request::Ops { status } => read::operations(workspace, status),
         Request::Op { operation } => read::operation(workspace, operation),

@@ -3,9 +3,12 @@
 use super::{ApiError, Progress, Reply, Workspace, exit, json};
 use crate::net::{Node, PeerState};
 use serde_json::{Value, json as object};
+use syncd_engine::document::{Said, said};
 use syncd_engine::workspace::{PeerView, Status};
 use syncd_evidence::Record;
-use syncd_schema::{Collection, DeviceId, ObjectId, OperationId, OperationStatus, UnixMicros};
+use syncd_schema::{
+    Collection, DeviceId, Digest, ObjectId, ObjectState, OperationId, OperationStatus, UnixMicros,
+};
 
 /// Operations and records shown by a list: the newest. Lists are for looking, `history` and `op` for knowing.
 const LISTED: usize = 1_000;
@@ -70,13 +73,51 @@ fn no_object(object: &ObjectId) -> ApiError {
     ApiError::not_found(format!("there is no object {object}"), "see what there is with `list`")
 }
 
-pub(super) fn list(workspace: &Workspace, collection: Option<&Collection>) -> Reply {
-    json(&workspace.shared.with(|engine| engine.list(collection))?)
+/// Objects; those that were deleted only where all are wanted.
+pub(super) fn list(workspace: &Workspace, collection: Option<&Collection>, all: bool) -> Reply {
+    let mut rows = workspace.shared.with(|engine| engine.list(collection))?;
+    rows.retain(|row| all || row.state != ObjectState::Tombstoned);
+    json(&rows)
 }
 
 pub(super) fn history(workspace: &Workspace, object: &ObjectId) -> Reply {
     let items = workspace.shared.with(|engine| engine.history(object))?;
-    if items.is_empty() { Err(no_object(object)) } else { json(&items) }
+    if items.is_empty() {
+        return Err(no_object(object));
+    }
+    let mut rows = json(&items)?;
+    let changes: Vec<Digest> = items.iter().rev().take(TOLD).map(|item| item.change).collect();
+    let told = what_was_said(workspace, object, &changes)?;
+    // The newest are told of, and stand last.
+    for (row, said) in rows.as_array_mut().into_iter().flatten().rev().zip(told) {
+        tell(row, said);
+    }
+    Ok(rows)
+}
+
+/// Operations of an object of which it is told what they did: each means reading the object as it was before and after.
+const TOLD: usize = 100;
+
+/// What changes did to an object, and at how many places more.
+type SaidOf = Option<(Vec<Said>, usize)>;
+
+/// What changes did, one after the other; nothing of those that are not in the object shown here.
+fn what_was_said(
+    workspace: &Workspace,
+    object: &ObjectId,
+    changes: &[Digest],
+) -> Result<Vec<SaidOf>, ApiError> {
+    let told = workspace.shared.with(|engine| {
+        engine.with_object(object, |doc| changes.iter().map(|change| said(doc, change)).collect::<Vec<_>>())
+    })?;
+    Ok(told.unwrap_or_default())
+}
+
+fn tell(row: &mut Value, said: SaidOf) {
+    if let (Some((places, more)), Some(row)) = (said, row.as_object_mut()) {
+        row.insert("what".to_owned(), object!(places));
+        row.insert("more".to_owned(), more.into());
+    }
 }
 
 pub(super) fn operations(workspace: &Workspace, status: Option<OperationStatus>) -> Reply {
@@ -87,14 +128,30 @@ pub(super) fn operation(workspace: &Workspace, operation: OperationId) -> Reply 
     let view = workspace.shared.with(|engine| engine.operation(operation))?;
     let none =
         || ApiError::not_found(format!("there is no operation {operation}"), "see `ops` or `history ID`");
-    json(&view.ok_or_else(none)?)
+    let view = view.ok_or_else(none)?;
+    let mut row = json(&view)?;
+    if let Some(object) = &view.object {
+        let items = workspace.shared.with(|engine| engine.history(object))?;
+        let change = items.iter().find(|item| item.operation == operation).map(|item| item.change);
+        let told = what_was_said(workspace, object, change.as_slice())?;
+        told.into_iter().for_each(|said| tell(&mut row, said));
+    }
+    Ok(row)
 }
 
 pub(super) fn explain(workspace: &Workspace, subject: &str) -> Reply {
     let explanation = workspace.shared.with(|engine| engine.explain(subject))?;
+    if explanation.is_none()
+        && let Some(card) = super::cards::explained(workspace, subject)?
+    {
+        return Ok(card);
+    }
     let none = || {
         let what: String = subject.chars().take(80).collect();
-        ApiError::not_found(format!("there is no object or operation {what:?}"), "see `list` and `ops`")
+        ApiError::not_found(
+            format!("there is no object, operation or card {what:?}"),
+            "see `list`, `ops` and `cards`; a card is named by at least eight digits",
+        )
     };
     json(&explanation.ok_or_else(none)?)
 }

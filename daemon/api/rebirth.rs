@@ -47,7 +47,7 @@ pub(super) fn rebirth(workspace: &Workspace, who: Who, wanted: RebirthIn) -> Rep
     let written = write(workspace, Who { note: because, ..who }, intent)?;
     // Whoever is answered may rely on it: the file too.
     workspace.shared.with(|engine| engine.finish_erasure())?;
-    let mut answer = super::write::answer(&written)?;
+    let mut answer = super::write::answer(workspace, &written)?;
     if let (Some(answer), Value::Object(plan)) = (answer.as_object_mut(), plan) {
         answer.extend(plan.into_iter().filter(|(name, _)| name != "status" && name != "object"));
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use syncd_engine::Intent;
 use syncd_policy::Condition;
 use syncd_schema::manifest::nearest;
-use syncd_schema::{Collection, EntryKind, Manifest, ObjectId};
+use syncd_schema::{Collection, EntryKind, Manifest, ObjectId, ObjectState};
 
 /// All collections that are described or used.
 pub(super) fn list(workspace: &Workspace) -> Reply {
@@ -21,6 +21,10 @@ pub(super) fn list(workspace: &Workspace) -> Reply {
         counts.insert(collection.clone(), 0);
     }
     for object in objects {
+        if object.state == ObjectState::Tombstoned {
+            counts.entry(object.collection).or_default();
+            continue;
+        }
         *counts.entry(object.collection).or_default() += 1;
     }
     let rows = counts.into_iter().map(|(collection, objects)| {

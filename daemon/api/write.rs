@@ -29,7 +29,8 @@ pub(super) fn put(
     object: Option<ObjectId>,
     value: Value,
 ) -> Reply {
-    write(workspace, who, Intent::Put { collection, object, value }).and_then(|written| answer(&written))
+    write(workspace, who, Intent::Put { collection, object, value })
+        .and_then(|written| answer(workspace, &written))
 }
 
 pub(super) fn edit(
@@ -39,11 +40,11 @@ pub(super) fn edit(
     base: Option<Vec<Digest>>,
     edit: Edit,
 ) -> Reply {
-    write(workspace, who, Intent::Edit { object, base, edit }).and_then(|written| answer(&written))
+    write(workspace, who, Intent::Edit { object, base, edit }).and_then(|written| answer(workspace, &written))
 }
 
 pub(super) fn delete(workspace: &Workspace, who: Who, object: ObjectId) -> Reply {
-    write(workspace, who, Intent::Delete { object }).and_then(|written| answer(&written))
+    write(workspace, who, Intent::Delete { object }).and_then(|written| answer(workspace, &written))
 }
 
 pub(super) fn checkpoint(workspace: &Workspace, who: Who) -> Reply {
@@ -60,7 +61,7 @@ pub(super) fn write(workspace: &Workspace, who: Who, intent: Intent) -> Result<W
     Ok(workspace.shared.write(who.wants(intent), os::now)?)
 }
 
-pub(super) fn answer(written: &Written) -> Reply {
+pub(super) fn answer(workspace: &Workspace, written: &Written) -> Reply {
     let mut answer = object!({
         "object": written.object,
         "operation": written.operation,
@@ -70,6 +71,8 @@ pub(super) fn answer(written: &Written) -> Reply {
     });
     if let (Some(card), Some(members)) = (&written.card, answer.as_object_mut()) {
         members.insert("card".to_owned(), json(card)?);
+        let asked = workspace.shared.with(|engine| engine.card(card))?;
+        members.insert("card_kind".to_owned(), asked.map(|asked| asked.summary.kind).into());
     }
     Ok(answer)
 }

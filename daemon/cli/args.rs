@@ -84,6 +84,9 @@ pub(super) enum Command {
     List {
         /// Of this collection only
         collection: Option<Collection>,
+        /// Also those that were deleted
+        #[arg(long)]
+        all: bool,
     },
     /// The operations on an object, oldest first
     History {
@@ -132,7 +135,7 @@ pub(super) enum Command {
         /// The operation
         id: OperationId,
     },
-    /// Why an object or an operation is as it is
+    /// Why an object, an operation or a card is as it is
     Explain {
         /// Its id
         id: String,
@@ -332,7 +335,9 @@ pub(super) enum Agent {
 pub(super) enum Policy {
     /// The policies in force, by layer
     Show,
-    /// Check a policy file; needs no workspace
+    /// The words a policy may use: who acts, on what, and every attribute of the context
+    Attributes,
+    /// Check a policy file; needs no workspace. `policy attributes` lists the words it may use
     Check {
         /// The file; `-` is standard input
         file: PathBuf,

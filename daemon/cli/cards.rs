@@ -8,6 +8,25 @@ fn name(value: &Value) -> String {
     text(value, "card").chars().take(12).collect()
 }
 
+/// Names of a list that are shown to a person; `--json` has all.
+const NAMED: usize = 8;
+
+/// A value on one line; of a long list of names the first ones.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Array(items) if items.len() > NAMED && items.iter().all(Value::is_string) => {
+            let first: Vec<String> = items.iter().take(NAMED).map(Value::to_string).collect();
+            format!("{} and {} more", first.join(", "), items.len() - NAMED)
+        }
+        Value::Object(members) => {
+            let members =
+                members.iter().map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), shown(value)));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
 pub(super) fn cards(answer: &Value) -> String {
     list(answer, "nothing waits for a decision", |row| {
         let path = text(row, "path");
@@ -36,7 +55,7 @@ pub(super) fn card(answer: &Value) -> String {
     );
     for side in rows(answer, "values") {
         let mark = if side.get("shown") == Some(&Value::Bool(true)) { "  (shown here)" } else { "" };
-        let value = side.get("value").map(Value::to_string).unwrap_or_default();
+        let value = side.get("value").map(shown).unwrap_or_default();
         out.push_str(&format!(
             "\n{} on {} at {}{mark}\n  operation {}\n  {}says {value}\n",
             text(side, "actor"),

@@ -20,6 +20,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<u8, ApiEr
         Command::Join { ticket, name } => join::run(context, &ticket, name.as_deref()).await,
         Command::Agent(command) => agent::run(context, command),
         Command::Import { paths } => import::run(context, &paths).await,
+        Command::Policy(Policy::Attributes) => policy::attributes(context),
         Command::Policy(Policy::Check { file, device }) => policy::check(context, &file, device),
         Command::Policy(Policy::Set { file, device: true, .. }) => {
             policy::set_own(context, file.as_deref()).await
@@ -45,7 +46,7 @@ async fn plain(context: &Context, command: Command) -> Result<u8, ApiError> {
         Command::Put(args) => put(args)?,
         Command::Edit(args) => edit(args)?,
         Command::Get { id } => (Request::Get { object: id }, None, print::object),
-        Command::List { collection } => (Request::List { collection }, None, print::objects),
+        Command::List { collection, all } => (Request::List { collection, all }, None, print::objects),
         Command::History { id } => (Request::History { object: id }, None, print::history),
         Command::Delete { id, key } => (Request::Delete { object: id }, key.idempotency_key, print::written),
         Command::Rebirth(args) => rebirth(args)?,

@@ -87,6 +87,13 @@ fn own_set(answer: &Value) -> String {
     }
 }
 
+/// Prints the schema that policies are checked against; needs no workspace.
+pub(super) fn attributes(context: &Context) -> Result<u8, ApiError> {
+    let answer = json!({ "schema": syncd_policy::SCHEMA });
+    context.output.answer(&answer, |answer| print::text(answer, "schema"))?;
+    Ok(0)
+}
+
 /// Checks a file and prints everything that is wrong with it.
 pub(super) fn check(context: &Context, file: &Path, device: bool) -> Result<u8, ApiError> {
     let text = commands::read_text(file)?;

@@ -80,7 +80,7 @@ pub(super) fn status(answer: &Value) -> String {
         vec![
             "waits".into(),
             format!(
-                "{} open cards, {} held, {} refused",
+                "{} open cards, {} held, {} refused so far",
                 text(answer, "open_cards"),
                 text(answer, "held"),
                 text(answer, "refused")
@@ -218,9 +218,15 @@ pub(super) fn rebirth(answer: &Value) -> String {
 
 /// What to look at where somebody must decide first.
 fn waits_for(answer: &Value) -> String {
+    let why = match text(answer, "card_kind").as_str() {
+        "burst" => " (there were unusually many deletions or rewrites in a row)",
+        "policy_review" => " (policy wants somebody to look)",
+        "held_change" | "concurrent_edit" => " (its collection holds back what contradicts)",
+        _ => "",
+    };
     match text(answer, "card").as_str() {
         "" => String::new(),
-        card => format!("\nnothing is changed before somebody decides: `card {card}`"),
+        card => format!("\nnothing is changed before somebody decides{why}: `card {card}`"),
     }
 }
 
@@ -269,15 +275,34 @@ pub(super) fn history(answer: &Value) -> String {
             text(row, "actor"),
             short(row, "device"),
             text(row, "at"),
+            what(row).join("; "),
         ]
     })
+}
+
+/// What an operation did, place by place.
+fn what(row: &Value) -> Vec<String> {
+    let said = |place: &Value| {
+        let (path, now) = (text(place, "path"), text(place, "now"));
+        match (place.get("was").is_some(), now.as_str()) {
+            (_, "") => format!("{path} taken away"),
+            (true, now) => format!("{path} {} -> {now}", text(place, "was")),
+            (false, now) => format!("{path} {now}"),
+        }
+    };
+    let mut places: Vec<String> = rows(row, "what").iter().map(said).collect();
+    match row.get("more").and_then(Value::as_u64) {
+        None | Some(0) => {}
+        Some(more) => places.push(format!("and {more} places more")),
+    }
+    places
 }
 
 pub(super) fn operations(answer: &Value) -> String {
     list(answer, "no such operations", |row| {
         vec![
             text(row, "operation"),
-            text(row, "type"),
+            text(row, "does"),
             text(row, "status"),
             text(row, "object"),
             text(row, "actor"),
@@ -288,7 +313,7 @@ pub(super) fn operations(answer: &Value) -> String {
 
 pub(super) fn operation(answer: &Value) -> String {
     let mut out =
-        format!("{}  {}  {}\n", text(answer, "operation"), text(answer, "type"), text(answer, "status"));
+        format!("{}  {}  {}\n", text(answer, "operation"), text(answer, "does"), text(answer, "status"));
     out.push_str(&format!(
         "by {} on {} at {}\n",
         text(answer, "actor"),
@@ -297,6 +322,9 @@ pub(super) fn operation(answer: &Value) -> String {
     ));
     if answer.get("object").is_some_and(|object| !object.is_null()) {
         out.push_str(&format!("about {} in {}\n", text(answer, "object"), text(answer, "collection")));
+    }
+    for place in what(answer) {
+        out.push_str(&format!("wrote {place}\n"));
     }
     for task in rows(answer, "tasks") {
         out.push_str(&format!(

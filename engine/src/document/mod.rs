@@ -18,6 +18,7 @@ pub(crate) mod node;
 mod patch;
 pub mod pointer;
 mod rewrite;
+mod said;
 mod steps;
 mod text;
 pub(crate) mod writer;
@@ -29,6 +30,7 @@ pub use edit::{Edit, apply, propose};
 pub use error::EditError;
 pub use json::{read, read_at, read_at_heads, read_object, read_past, scalar};
 pub use rewrite::rewrites;
+pub use said::{Said, said};
 pub use steps::{operations, text_start, text_steps};
 
 use automerge::{

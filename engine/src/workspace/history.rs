@@ -61,6 +61,8 @@ pub struct OperationView {
     /// Its type, in the contract's words.
     #[serde(rename = "type")]
     pub kind: OperationType,
+    /// What it does: create, edit, tombstone, manifest, bundle, member, resolution, and so on.
+    pub does: &'static str,
     /// How it stands.
     pub status: OperationStatus,
     /// Its id on this device.
@@ -135,10 +137,9 @@ impl Engine {
     }
 
     fn item(&self, no: LogNo, seq: LogSeq, entry: &Entry) -> HistoryItem {
-        let kind = if entry.is_birth() { "create" } else { entry.kind.word() };
         HistoryItem {
             operation: entry.operation,
-            kind,
+            kind: does(entry),
             device: self.log_id(no).map_or_else(|| self.device(), |log| log.device),
             actor: entry.actor.clone(),
             at: entry.time.rfc3339(),
@@ -227,6 +228,7 @@ impl Engine {
         Ok(OperationView {
             operation: entry.operation,
             kind,
+            does: does(entry),
             status: match self.pending.get(&(no, seq)) {
                 Some(row) if row.asks.is_some() || row.late => OperationStatus::AwaitingDecision,
                 _ => status_of(state),
@@ -255,6 +257,7 @@ impl Engine {
         OperationView {
             operation: record.id,
             kind: record.operation,
+            does: record.kind.word(),
             status,
             local_operation_id: record.id,
             remote_operation_ids: BTreeMap::new(),
@@ -396,8 +399,11 @@ impl Engine {
             }
         }
         if let Some(pending) = pending {
-            because
-                .push(format!("Not part of the workspace here since {}: {}.", pending.since, pending.reason));
+            because.push(format!(
+                "Not part of the workspace here since {}: {}.",
+                pending.since,
+                sentence(&pending.reason)
+            ));
             for digest in strategy::needs(pending).iter().take(8) {
                 because.push(format!("It waits for {digest}."));
             }
@@ -516,7 +522,7 @@ impl Engine {
             because.push(format!(
                 "Entry {seq} of log {} is not admitted: {}.",
                 self.log_name(*no),
-                row.reason
+                sentence(&row.reason)
             ));
             next.push(match row.asks.is_some() || row.late {
                 true => self.way_on(row)?,
@@ -539,6 +545,15 @@ impl Engine {
     fn log_name(&self, no: LogNo) -> String {
         self.log_id(no).map_or_else(|| "local".to_owned(), |log| log.to_string())
     }
+}
+
+/// What may be a whole sentence, without its end.
+fn sentence(reason: &str) -> &str {
+    reason.trim_end_matches('.')
+}
+
+fn does(entry: &Entry) -> &'static str {
+    if entry.is_birth() { "create" } else { entry.kind.word() }
 }
 
 /// The card that an entry answers, and the option that was chosen.
