@@ -122,7 +122,7 @@ fn a_larger_text_imported_on_two_devices_is_a_conflict_that_shows() {
     ada.run(&["delete", &object]).ok();
     bob.run(&["sync"]).ok();
     for device in [&ada, &bob] {
-        assert_eq!(device.run(&["list", "files"]).ok()[0]["state"], "tombstoned");
+        assert_eq!(device.run(&["list", "files", "--all"]).ok()[0]["state"], "tombstoned");
         assert_eq!(device.run(&["evidence", "verify"]).ok()["ok"], true);
     }
     assert_eq!(daemon.stop(), 0);

@@ -251,3 +251,21 @@ fn a_policy_of_the_device_with_a_mistake_opens_nothing() {
     ada.run(&["policy", "set", "--device", "--none"]).ok();
     ada.run(&["put", "notes", "{}"]).ok();
 }
+
+#[test]
+fn the_policy_that_is_shown_to_newcomers_works() {
+    let readme = include_str!("../README.md");
+    let example = readme.split_once("    $ cat policy.cedar\n").unwrap().1;
+    let policy: Vec<&str> =
+        example.lines().take_while(|line| !line.starts_with("    $")).map(str::trim).collect();
+    both_ways(|ada| {
+        let file = file(ada, "policy.cedar", &policy.join("\n"));
+        ada.run(&["policy", "check", &file]).ok();
+        ada.run(&["--actor", "agent:bot", "put", "ledger", "{}"]).ok();
+        ada.run(&["policy", "set", "--add", &file]).ok();
+        let error = ada.run(&["--actor", "agent:bot", "put", "ledger", "{}"]).fails(3, "refused");
+        assert!(error["message"].as_str().unwrap().contains("ledger-by-people"), "{error}");
+        ada.run(&["put", "ledger", "{}"]).ok();
+        ada.run(&["--actor", "agent:bot", "put", "notes", "{}"]).ok();
+    });
+}
