@@ -71,7 +71,7 @@ pub(super) fn status(answer: &Value) -> String {
         vec![
             "holds".into(),
             format!(
-                "{} objects, {} operations, epoch {}",
+                "{} objects (deleted ones too), {} operations, epoch {}",
                 text(answer, "objects"),
                 text(answer, "operations"),
                 text(answer, "epoch")
