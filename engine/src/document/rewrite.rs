@@ -62,7 +62,9 @@ fn removed(doc: &Automerge, then: &[ChangeHash], op: &Op, pred: &OpId, own: &OpI
     if let Ok(kind) = doc.object_type(&before) {
         return (1 + weight(doc, &before, kind, Some(then), usize::MAX / 2), 0);
     }
-    let Key::Map(key) = &op.key else { return (1, 0) };
+    // A number in place of a number is news, and takes nothing away that somebody wrote.
+    let is_figure = matches!(&op.action, OpType::Put(value) if !matches!(value, ScalarValue::Str(_)));
+    let Key::Map(key) = &op.key else { return (1, usize::from(is_figure)) };
     let of = match &op.obj {
         ObjectId::Root => ROOT,
         ObjectId::Id(id) => object(id),
@@ -70,12 +72,15 @@ fn removed(doc: &Automerge, then: &[ChangeHash], op: &Op, pred: &OpId, own: &OpI
     let values = doc.get_all_at(&of, key.as_str(), then).unwrap_or_default();
     let old =
         values.iter().find(|(_, id)| *id == before).and_then(|(value, _)| value.as_str()).unwrap_or_default();
+    if old.is_empty() {
+        return (1, usize::from(is_figure));
+    }
     let stays = match &op.action {
         OpType::Put(ScalarValue::Str(new)) => 1 + common(old, new),
         OpType::Make(ObjType::Text) => 1 + common(old, &doc.text(object(own)).unwrap_or_default()),
         _ => 0,
     };
-    (1 + old.len(), if old.is_empty() { 0 } else { stays })
+    (1 + old.len(), stays)
 }
 
 /// How many bytes at both ends of two strings are the same.
@@ -191,6 +196,14 @@ mod tests {
         assert!(is_rewrite(&board, &patch(json!({ "columns": null }))));
         assert!(is_rewrite(&board, &patch(json!({ "columns": { "open": null } }))));
         assert!(!is_rewrite(&board, &patch(json!({ "columns": { "done": null } }))));
+    }
+
+    #[test]
+    fn figures_that_change_are_no_rewrite() {
+        let figures = |by: u64| -> Json { (0..100).map(|n| (format!("f{n}"), json!(n + by))).collect() };
+        assert!(!is_rewrite(&figures(0), &patch(figures(1))));
+        let gone: Json = (0..60).map(|n| (format!("f{n}"), json!(null))).collect();
+        assert!(is_rewrite(&figures(0), &patch(gone)));
     }
 
     #[test]
