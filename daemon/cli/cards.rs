@@ -53,6 +53,10 @@ pub(super) fn card(answer: &Value) -> String {
         text(answer, "object"),
         text(answer, "collection"),
     );
+    for broken in rows(answer, "breaks") {
+        let name = [text(broken, "rule"), text(broken, "name")].join(" ");
+        out.push_str(&format!("breaks {}: {}\n", name.trim_end(), text(broken, "text")));
+    }
     for side in rows(answer, "values") {
         let mark = if side.get("shown") == Some(&Value::Bool(true)) { "  (shown here)" } else { "" };
         let value = side.get("value").map(shown).unwrap_or_default();

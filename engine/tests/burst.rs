@@ -159,6 +159,8 @@ fn an_agent_that_runs_wild_is_asked_about_once_and_declined() {
     let again = delete(&mut engines[2], &bot(), 40, at(101)).expect("known");
     assert!(again.repeated && again.card == Some(card));
 
+    let unlisted = answer(&mut engines[0], &user(), card, Choice::Local, at(102)).expect_err("not listed");
+    assert!(unlisted.to_string().contains("cannot be answered with keep_local"), "{unlisted}");
     answer(&mut engines[0], &user(), card, Choice::Decline, at(102)).expect("declined");
     meet(&mut engines, at(103));
     assert_eq!(all_alike(&mut engines), (100 - FREE, Vec::new()));

@@ -80,7 +80,7 @@ fn answer(engine: &mut Engine, dice: &mut Dice, now: UnixMicros) {
         return;
     }
     let card = cards[dice.roll(cards.len())].card;
-    let choice = [Choice::Remote, Choice::Decline, Choice::Local][dice.roll(3)];
+    let choice = [Choice::Remote, Choice::Decline][dice.roll(2)];
     let resolve = Resolve { card, choice, value: None, pick: None, because: None };
     // Some choices are none for some cards.
     call(engine, ACTORS[dice.roll(2)], vec![Intent::Resolve(resolve)], now);

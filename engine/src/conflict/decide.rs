@@ -136,7 +136,12 @@ fn answer_at(
     if conflict.kind == Kind::Text {
         let spot = writer.spot(&path)?;
         return match answer {
-            Answer::Value(value) => writer.set(&spot, &path, value),
+            Answer::Value(value) => {
+                let not_text = || EditError::NotText { path: super::pointer(&path) };
+                let value = value.as_str().ok_or_else(not_text)?;
+                let text = kept::given(doc, conflict, value).ok_or(EditError::Lost)?;
+                writer.set(&spot, &path, &Value::String(text))
+            }
             Answer::Keep(side) => {
                 let text = kept::text(doc, conflict, &side.changes).ok_or(EditError::Lost)?;
                 writer.set(&spot, &path, &Value::String(text))

@@ -9,6 +9,7 @@ use super::read::{Competing, CompetingValue};
 use super::{Engine, ObjectKey};
 use crate::conflict::{self, Alternative, Choice, Conflict};
 use crate::document;
+use crate::judgement::Violation;
 use crate::store::StoreError;
 use crate::store::rows::{self, AboutRow, CardEnd, CardRow, ObjectRow};
 use crate::store::tables::Table;
@@ -91,6 +92,9 @@ pub struct CardView {
     pub values: Vec<SideView>,
     /// The sides' operations: for `resolve --pick`.
     pub operations: Vec<OperationId>,
+    /// What the value breaks, where that is what is asked about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub breaks: Vec<Violation>,
     /// Who may decide.
     pub may_decide: &'static str,
     /// How often the same has been decided already.
@@ -169,11 +173,12 @@ impl Engine {
     /// When the store cannot be read.
     pub fn card(&mut self, card: &Digest) -> Result<Option<CardView>, StoreError> {
         let Some(row) = self.card_row(None, card)? else { return Ok(None) };
-        let offers = if row.end.is_none() { self.offers(&row)? } else { Vec::new() };
+        let offers = if row.end.is_none() { self.offers(&row)? } else { self.decided_offers(&row)? };
         let mut values = Vec::new();
         for offer in &offers {
             values.push(self.side_view(&row, offer)?);
         }
+        let breaks = self.broken_by(&row)?;
         let end = row.end.as_ref();
         let decided =
             end.and_then(|end| end.by.as_ref()).filter(|_| end.is_some_and(|end| end.successors.is_empty()));
@@ -182,6 +187,7 @@ impl Engine {
             options: if end.is_none() { self.options(&row, &offers) } else { Vec::new() },
             operations: values.iter().filter_map(|side| side.said.operation).collect(),
             values,
+            breaks,
             may_decide: if row.about == AboutRow::Late {
                 "a person who governs: an owner or admin"
             } else if self.is_for_people(&row)? || matches!(row.about, AboutRow::Burst(_)) {
@@ -309,22 +315,7 @@ impl Engine {
             is_shown: true,
         });
         let mut offers: Vec<Offer> = stays.into_iter().map(|stays| offer(stays, &authors)).collect();
-        let tombstones = self.tombstones_of(&object.object)?;
-        let gone = Alternative {
-            change: Digest([0; 32]),
-            changes: object.deleted().copied().collect(),
-            value: Value::Null,
-            keep: conflict::Keep::Gone,
-            is_shown: false,
-        };
-        let about =
-            |entry: &Entry| entry.subject.as_ref().is_some_and(|s| s.incarnation == object.incarnation);
-        let mut tombstones: Vec<_> = tombstones.into_iter().filter(|(_, _, entry)| about(entry)).collect();
-        tombstones.sort_by_key(|(no, _, entry)| (entry.time, self.log_id(*no)));
-        let author =
-            tombstones.last().map(|(no, _, entry)| (self.log_id(*no).map(|log| log.device), entry.clone()));
-        let operations = tombstones.iter().rev().map(|(_, _, entry)| entry.operation).collect();
-        offers.push(Offer { alternative: gone, operations, author, object: None });
+        offers.extend(self.gone(&object, None)?);
         Ok(offers)
     }
 
@@ -405,7 +396,9 @@ impl Engine {
             }
             _ => (Vec::new(), Value::Null),
         };
-        Ok(SideView { said: said(offer), shown: offer.alternative.is_shown, base, seen })
+        // Of a text the sides' work is shown together, and neither of them as it was written.
+        let shown = offer.alternative.is_shown && CardKind::of_row(row) != CardKind::OverlappingText;
+        Ok(SideView { said: said(offer), shown, base, seen })
     }
 
     /// Every contradiction of an object's life that somebody is asked about.
@@ -435,10 +428,16 @@ impl Engine {
         let others = offers.iter().filter(|offer| !offer.alternative.is_shown).count();
         let pick = if others > 1 { " `--pick OPERATION` says whose." } else { "" };
         let at = if row.path.is_empty() { "the object".to_owned() } else { row.path.clone() };
+        let is_text = CardKind::of_row(row) == CardKind::OverlappingText;
+        let stands = offers.iter().find(|offer| offer.alternative.is_shown);
+        let kept =
+            stands.and_then(|offer| offer.author.as_ref()).map(|(_, entry)| entry.operation.to_string());
+        let kept = kept.unwrap_or_default();
         let words = |choice: Choice| {
             match (&row.about, choice) {
             (AboutRow::Deletion, Choice::Local) => "The object stays, as it is shown here, on every device.".to_owned(),
             (AboutRow::Deletion, Choice::Remote) => "The object is deleted on every device, with the work that its deletion had not seen.".to_owned(),
+            (AboutRow::Deletion, Choice::Fork) => "The object is deleted on every device, and what is shown here goes on as a second object.".to_owned(),
             (AboutRow::Lives, Choice::Local) => "The life that is shown here stays; the others are deleted on every device, and stay in its history.".to_owned(),
             (AboutRow::Lives, Choice::Remote) => format!("Another life takes its place; the one shown here is deleted on every device, and stays in its history.{pick}"),
             (AboutRow::Unique(_), Choice::Local) => "The oldest of the objects keeps the value; it is taken from the others on every device, and stays in their history.".to_owned(),
@@ -454,6 +453,10 @@ impl Engine {
             (AboutRow::Held(..), Choice::Remote) => "The change is let in on every device.".to_owned(),
             (AboutRow::Burst(_), Choice::Remote) => format!("All of these deletions and rewrites happen on every device, and those that follow them among the next {WINDOW} operations there."),
             (AboutRow::Burst(_), _) => "None of these deletions and rewrites happens, on any device; the objects stay as they are.".to_owned(),
+            (_, Choice::Local) if is_text => format!("The side of operation {kept} stays in the text at {at}, on every device, without what the others typed there; what is shown now has both. They stay in its history."),
+            (_, Choice::Remote) if is_text => format!("The other side stays in the text at {at}, on every device, without what was typed there in operation {kept}; that stays in its history.{pick}"),
+            (_, Choice::Merge) if is_text => format!("The text given with --value takes the place of what all sides typed at {at}, or the side of the operation given with --pick stays; the rest of the text stays as it is, on every device."),
+            (_, Choice::Fork) if is_text => format!("The side of operation {kept} stays; a second object is made on every device with the other side.{pick}"),
             (_, Choice::Local) => format!("What is shown here stays at {at}, on every device; the other side stays in its history."),
             (_, Choice::Remote) => format!("The other side takes its place at {at}, on every device; what is shown here stays in its history.{pick}"),
             (_, Choice::Merge) => format!("The value given with --value, or that of the operation given with --pick, is written at {at} on every device."),
@@ -502,7 +505,7 @@ fn choose_shown(alternatives: &mut [Alternative], authors: &Authors, own: Device
     }
 }
 
-fn offer(alternative: Alternative, authors: &Authors) -> Offer {
+pub(super) fn offer(alternative: Alternative, authors: &Authors) -> Offer {
     let author = authors.get(&alternative.change).cloned();
     let operations = alternative.changes.iter().filter_map(|change| Some(authors.get(change)?.1.operation));
     Offer { operations: operations.collect(), author, alternative, object: None }

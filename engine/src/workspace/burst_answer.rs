@@ -248,7 +248,7 @@ impl Engine {
     ) -> Result<Written, WriteError> {
         let lets_in = match asked.resolve.choice {
             Choice::Remote => true,
-            Choice::Local | Choice::Decline => false,
+            Choice::Decline => false,
             choice => return Err(ResolveError::NoOption(choice).into()),
         };
         let gone = || ResolveError::NotFound(asked.resolve.card);

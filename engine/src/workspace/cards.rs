@@ -7,6 +7,7 @@
 use super::card_kind::CardKind;
 use super::contradictions::asks;
 use super::decided::Decided;
+use super::decided_sides::rule_name;
 use super::intent::WriteError;
 use super::stage::{Stage, StagedObject};
 use super::{Engine, Event, ObjectKey};
@@ -202,11 +203,11 @@ impl Engine {
         let manifest = self.governance().manifest(&staged.row.collection);
         let mut cards = BTreeMap::new();
         for violation in self.violations_on(staged.known(), &manifest) {
-            let (kind, word) = match violation.rule {
-                Rule::Schema => (CardKind::SchemaMismatch, "schema"),
-                Rule::Invariant => (CardKind::BrokenInvariant, "invariant"),
+            let kind = match violation.rule {
+                Rule::Schema => CardKind::SchemaMismatch,
+                Rule::Invariant => CardKind::BrokenInvariant,
             };
-            let name = format!("{word} {}", violation.name);
+            let name = rule_name(&violation);
             let card = self.card_id(&staged.row, "value", &[domain::sha256(name.as_bytes())]);
             let row =
                 CardRow { path: violation.path, ..new_card(&staged.row, kind, AboutRow::Value(name), stage) };

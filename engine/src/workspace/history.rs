@@ -495,10 +495,7 @@ impl Engine {
             }
             Some(row) if row.is_tombstoned() => "tombstoned",
             Some(row) if !row.cards.is_empty() || !linked.is_empty() => {
-                if !row.cards.is_empty() {
-                    let places = row.cards.len();
-                    because.push(format!("Edits made apart contradict each other in {places} places."));
-                }
+                because.extend(self.explain_cards(row)?);
                 if !linked.is_empty() {
                     let others = "It shares a value with another object that no two may share, or refers to one that was deleted.";
                     because.push(others.to_owned());

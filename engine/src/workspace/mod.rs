@@ -17,6 +17,7 @@ mod card_kind;
 mod cards;
 mod contradictions;
 mod decided;
+mod decided_sides;
 mod end;
 mod erase;
 mod expiry;
