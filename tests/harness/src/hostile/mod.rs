@@ -1,7 +1,7 @@
 //! A member who lies: it has a membership and keys, signs correctly, and does what no honest program does.
 //!
 //! It has no engine. It writes its logs by hand ([`quill`]), reads what it needs to lie well from the device that it
-//! talks to, and speaks the session's protocol in bytes ([`line`]). What it can say is in [`lies`]; what must hold of
+//! talks to, and speaks the session's protocol in bytes ([`mod@line`]). What it can say is in [`lies`]; what must hold of
 //! honest devices whatever it says is in [`bounds`].
 
 pub mod bounds;
