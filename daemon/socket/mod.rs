@@ -159,7 +159,7 @@ mod tests {
             call(line.as_bytes()).map(drop).map_err(|error| error.message)
         };
         assert_eq!(put(r#"{"n":18446744073709551615,"m":{"n":1e30}}"#), Ok(()));
-        assert!(put(r#"{"n":18446744073709551616}"#).unwrap_err().contains("64 bits (column 66)"));
+        assert!(put(r#"{"n":18446744073709551616}"#).unwrap_err().contains("64 bits (column 69)"));
         assert!(put(r#"{"secret":1,"secret":2}"#).unwrap_err().starts_with("a name stands twice"));
     }
 }
