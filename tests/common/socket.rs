@@ -55,7 +55,7 @@ impl Client {
 
     /// The ids of all objects.
     pub fn objects(&mut self) -> Vec<String> {
-        let rows = self.must(&json!({ "list": { "collection": null } }));
+        let rows = self.must(&json!({ "list": { "collection": null, "all": true } }));
         rows.as_array().unwrap().iter().map(|row| row["object"].as_str().unwrap().to_owned()).collect()
     }
 }
