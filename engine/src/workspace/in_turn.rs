@@ -12,9 +12,9 @@ use crate::guard::Outcome;
 use crate::store::StoreError;
 use crate::store::rows::PendingRow;
 use crate::store::tables::LogNo;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use syncd_schema::operation::EntryState;
-use syncd_schema::{Entry, EntryKind, OperationId};
+use syncd_schema::{Entry, EntryKind, LogSeq, OperationId};
 
 /// A session's changes: the log and the Automerge actor that they are of.
 type Line = (LogNo, [u8; 16]);
@@ -50,17 +50,27 @@ impl Engine {
                 wait(line, (arrival.no, arrival.seq), arrival.record.entry.operation);
             }
         }
-        let is_offered = |at: &Standing| {
-            group.iter().any(|(candidate, _)| (candidate.arrival.no, candidate.arrival.seq) == *at)
-        };
+        let place = |(candidate, _): &(Candidate, Vec<u8>)| (candidate.arrival.no, candidate.arrival.seq);
+        let offered: BTreeSet<Standing> = group.iter().map(place).collect();
+        let mut last: BTreeMap<Line, LogSeq> = BTreeMap::new();
+        for one in group.iter() {
+            if let Some(line) = line_of(&one.0) {
+                let seq = last.entry(line).or_insert(one.0.arrival.seq);
+                *seq = one.0.arrival.seq.max(*seq);
+            }
+        }
         let stored = self.pending.of_object(&key.0).filter(|(at, _)| stage.pending_at(at).is_none());
         let staged = stage.pending.iter().filter_map(|(at, row)| Some((at, row.as_ref()?)));
-        for (at, row) in stored.chain(staged).filter(|(_, row)| may_be_before(row, key)) {
-            let Some(session) = row.session else { continue };
-            let is_before = |(candidate, _): &(Candidate, Vec<u8>)| {
-                line_of(candidate) == Some((at.0, session)) && candidate.arrival.seq > at.1
-            };
-            if is_offered(at) || !group.iter().any(is_before) {
+        let before = stored.chain(staged).filter(|(_, row)| may_be_before(row, key));
+        let mut before: Vec<(&Standing, [u8; 16])> =
+            before.filter_map(|(at, row)| Some((at, row.session?))).collect();
+        before.sort_unstable();
+        // The first of a session says all: to look at each would unpack a run for each.
+        let mut found: BTreeSet<Line> = BTreeSet::new();
+        for (at, session) in before {
+            let line = (at.0, session);
+            let is_before = last.get(&line).is_some_and(|last| *last > at.1);
+            if !is_before || offered.contains(at) || found.contains(&line) {
                 continue;
             }
             let run = self.staged_run(stage, at.0, at.1)?;
@@ -69,6 +79,7 @@ impl Engine {
                 records.into_iter().nth(index).map(|record| record.entry)
             });
             if let Some(entry) = entry.filter(is_of_session) {
+                found.insert(line);
                 wait((at.0, session), *at, entry.operation);
             }
         }
