@@ -383,6 +383,30 @@ pub struct PendingRow {
 }
 
 impl PendingRow {
+    /// An entry that is held, with nothing that it waits for yet.
+    #[must_use]
+    pub const fn held(
+        reason: String,
+        object: Option<(ObjectId, Collection, Incarnation)>,
+        since: UnixMicros,
+    ) -> Self {
+        Self {
+            state: EntryState::Held,
+            reason,
+            object,
+            missing: Vec::new(),
+            requires: Vec::new(),
+            decision: None,
+            since,
+            session: None,
+            asks: None,
+            apart: false,
+            withheld: false,
+            late: false,
+            in_burst: false,
+        }
+    }
+
     /// Whether it was declined with others, and not by a policy.
     #[must_use]
     pub const fn is_declined(&self) -> bool {

@@ -487,25 +487,17 @@ impl Engine {
             done.news.0.insert(entry.operation);
         }
         let since = before.map_or(stage.now, |before| before.since);
-        let session = arrival.session;
-        stage.pending.insert(
-            at,
-            Some(PendingRow {
-                state,
-                reason,
-                object,
-                missing,
-                requires,
-                decision,
-                since,
-                session,
-                asks: None,
-                apart: false,
-                withheld,
-                late: false,
-                in_burst: arrival.in_burst,
-            }),
-        );
+        let row = PendingRow {
+            state,
+            missing,
+            requires,
+            decision,
+            session: arrival.session,
+            withheld,
+            in_burst: arrival.in_burst,
+            ..PendingRow::held(reason, object, since)
+        };
+        stage.pending.insert(at, Some(row));
         done.states.insert(at, (arrival.log, state, None));
         Ok(())
     }

@@ -199,19 +199,10 @@ impl Engine {
         done.records.push((at, record));
         let key = subject_key(subject);
         let row = PendingRow {
-            state: EntryState::Held,
-            reason,
-            object: Some(key.clone()),
-            missing: Vec::new(),
-            requires: Vec::new(),
             decision: Some(decision),
-            since: stage.now,
             session: arrival.session,
             asks: Some(entry.payload_digest),
-            apart: false,
-            withheld: false,
-            late: false,
-            in_burst: false,
+            ..PendingRow::held(reason, Some(key.clone()), stage.now)
         };
         stage.pending.insert(at, Some(row));
         self.open_held(stage, &key, entry.payload_digest, at);

@@ -172,20 +172,12 @@ impl Engine {
         of: &Digest,
         proof: &Redeemed,
     ) {
+        let object = entry.subject.as_ref().map(super::subject_key);
         let row = PendingRow {
-            state: EntryState::Held,
-            reason: waits(entry.kind).to_owned(),
-            object: entry.subject.as_ref().map(super::subject_key),
-            missing: Vec::new(),
-            requires: Vec::new(),
             decision: Some(proof.decision()),
-            since: stage.now,
-            session: None,
             asks: Some(*of),
-            apart: false,
-            withheld: false,
-            late: false,
             in_burst: true,
+            ..PendingRow::held(waits(entry.kind).to_owned(), object, stage.now)
         };
         stage.pending.insert(at, Some(row));
     }

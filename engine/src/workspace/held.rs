@@ -263,19 +263,10 @@ impl Engine {
         // A deletion may have waited for it.
         done.news.1.insert(entry.payload_digest);
         let row = PendingRow {
-            state: EntryState::Held,
-            reason,
-            object: Some(key.clone()),
-            missing: Vec::new(),
-            requires: Vec::new(),
             decision,
-            since: stage.now,
             session: one.arrival.session,
-            asks: None,
             apart: true,
-            withheld: false,
-            late: false,
-            in_burst: false,
+            ..PendingRow::held(reason, Some(key.clone()), stage.now)
         };
         stage.pending.insert(at, Some(row));
     }

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use syncd_evidence::{Coverage, Outcome, RecordKind};
 use syncd_policy::{Origin, Refusal};
 use syncd_schema::entry::Subject;
-use syncd_schema::operation::EntryState;
 use syncd_schema::{Digest, Entry, EntryKind, OperationId, OperationStatus, OperationType, UnixMicros};
 
 use super::admit::{Candidate, Ledgered};
@@ -105,19 +104,9 @@ impl Engine {
             self.record(stage, record);
         }
         let row = PendingRow {
-            state: EntryState::Held,
-            reason,
-            object: Some(key.clone()),
-            missing: Vec::new(),
-            requires: Vec::new(),
             decision: Some(decision),
-            since: stage.now,
-            session: None,
             asks: Some(hash),
-            apart: false,
-            withheld: false,
-            late: false,
-            in_burst: false,
+            ..PendingRow::held(reason, Some(key.clone()), stage.now)
         };
         stage.pending.insert((log, seq), Some(row));
         self.open_held(stage, key, hash, (log, seq))

@@ -407,21 +407,8 @@ impl Engine {
             return;
         }
         let reason = "it is work on what the object was before it began anew";
-        let row = PendingRow {
-            state: EntryState::Held,
-            reason: reason.to_owned(),
-            object: Some(subject_key(subject)),
-            missing: Vec::new(),
-            requires: Vec::new(),
-            decision: None,
-            since: stage.now,
-            session: None,
-            asks: None,
-            apart: false,
-            withheld: false,
-            late: true,
-            in_burst: false,
-        };
+        let object = Some(subject_key(subject));
+        let row = PendingRow { late: true, ..PendingRow::held(reason.to_owned(), object, stage.now) };
         stage.pending.insert(at, Some(row));
         note_key(stage, entry);
         let record = ledger::withheld(entry, coverage(arrival), arrival.log.device, false, None, reason);

@@ -183,18 +183,9 @@ mod tests {
     fn row(state: EntryState, missing: &[u8], requires: &[u8]) -> PendingRow {
         PendingRow {
             state,
-            reason: String::new(),
-            object: None,
             missing: missing.iter().map(|n| Digest([*n; 32])).collect(),
             requires: requires.iter().map(|n| OperationId([*n; 16])).collect(),
-            decision: None,
-            since: UnixMicros(0),
-            session: None,
-            asks: None,
-            apart: false,
-            withheld: false,
-            late: false,
-            in_burst: false,
+            ..PendingRow::held(String::new(), None, UnixMicros(0))
         }
     }
 
