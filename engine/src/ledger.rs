@@ -3,16 +3,13 @@
 //! What a record is belongs to `syncd-evidence`; here is how they are packed, and the words of the common ones.
 
 use crate::log::bytes::{Reader, Writer};
-use crate::log::run::Encoded;
+use crate::log::compressed::{self, Encoded, LEVEL, compress};
 use crate::store::rows::{ObjectRow, RunRow};
+use std::borrow::Cow;
 use syncd_evidence::record::{RECORD_BYTES, RECORD_VERSION};
 use syncd_evidence::{Coverage, Finding, FindingKind, Outcome, Record, RecordKind, Severity};
 use syncd_schema::{Actor, DeviceId, Digest, Entry, OperationId, OperationType, UnixMicros, limits};
 
-const PLAIN: u8 = 0;
-const ZSTD: u8 = 1;
-const ZSTD_LEVEL: i32 = 3;
-const COMPRESS_FROM: usize = 256;
 /// A run of the ledger decompressed: one commit makes far fewer records than entries.
 const OPEN_BYTES: usize = limits::SEGMENT_OPEN_BYTES;
 
@@ -28,29 +25,15 @@ pub fn encode(records: &[Record]) -> Encoded {
     for record in records {
         body.prefixed(&record.to_bytes());
     }
-    pack(&body.finish())
+    compress(&body.finish(), LEVEL)
 }
 
-fn pack(body: &[u8]) -> Encoded {
-    let open_len = body.len();
-    if open_len >= COMPRESS_FROM
-        && let Ok(packed) = zstd::bulk::compress(body, ZSTD_LEVEL)
-        && packed.len() < open_len
-    {
-        return Encoded { bytes: [&[ZSTD], packed.as_slice()].concat(), open_len };
+fn open(row: &RunRow) -> Result<Cow<'_, [u8]>, LedgerRunError> {
+    let open_len = row.open_len as usize;
+    if open_len > OPEN_BYTES {
+        return Err(LedgerRunError("it opens to more than one commit makes"));
     }
-    Encoded { bytes: [&[PLAIN], body].concat(), open_len }
-}
-
-fn open(row: &RunRow) -> Result<Vec<u8>, LedgerRunError> {
-    let limit = (row.open_len as usize).min(OPEN_BYTES);
-    match row.bytes.split_first() {
-        Some((&PLAIN, body)) => Ok(body.to_vec()),
-        Some((&ZSTD, packed)) => {
-            zstd::bulk::decompress(packed, limit).map_err(|_| LedgerRunError("it does not decompress"))
-        }
-        _ => Err(LedgerRunError("unknown compression")),
-    }
+    compressed::open(&row.bytes, open_len).map_err(|_| LedgerRunError("it does not open"))
 }
 
 /// Unpacks the records of a run.
@@ -74,8 +57,8 @@ pub fn decode(row: &RunRow) -> Result<Vec<Record>, LedgerRunError> {
 /// Joins runs into one.
 #[must_use]
 pub fn join<'a>(rows: impl Iterator<Item = &'a RunRow>) -> Option<Encoded> {
-    let bodies: Result<Vec<Vec<u8>>, LedgerRunError> = rows.map(open).collect();
-    Some(pack(&bodies.ok()?.concat()))
+    let bodies: Result<Vec<_>, LedgerRunError> = rows.map(open).collect();
+    Some(compress(&bodies.ok()?.concat(), LEVEL))
 }
 
 /// What a record says, before the stage gives it id and time.

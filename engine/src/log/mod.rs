@@ -3,6 +3,7 @@
 //! Nothing here knows the store or the network. Start with [`run`].
 
 pub mod bytes;
+pub mod compressed;
 pub mod run;
 
 pub use run::{LogRecord, RunError};

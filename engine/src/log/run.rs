@@ -7,6 +7,7 @@
 //! checkpoint.
 
 use super::bytes::{ReadError, Reader, Writer};
+use super::compressed::{self, Encoded, OpenError};
 use crate::guard::Refused;
 use crate::guard::chunk;
 use std::collections::HashMap;
@@ -19,17 +20,10 @@ use syncd_schema::{
 
 /// First byte of every run.
 const RUN_VERSION: u8 = 1;
-/// zstd's own default: better than 1 by a tenth on our runs, and still faster than the network.
-const ZSTD_LEVEL: i32 = 3;
 /// Where the default is not enough: what others pack most tightly must still fit when it is packed again.
 const ZSTD_HARD: i32 = 19;
 /// What a seal adds: nonce and tag.
 const SEAL_BYTES: usize = 64;
-/// Below this a frame header costs more than compression gains.
-const COMPRESS_FROM: usize = 256;
-
-const PLAIN: u8 = 0;
-const ZSTD: u8 = 1;
 
 /// Bits of an entry's flags.
 mod flag {
@@ -84,7 +78,10 @@ pub enum RunError {
     /// A change in it cannot be put together.
     #[error("run: {0}")]
     Change(#[from] Refused),
-    /// Another version, an unknown compression, or bytes left over.
+    /// Its body does not open.
+    #[error("run: {0}")]
+    Open(#[from] OpenError),
+    /// Another version, or bytes left over.
     #[error("run: {0}")]
     Form(&'static str),
     /// Claims more than its limit when decompressed.
@@ -104,19 +101,10 @@ pub enum RunError {
     },
 }
 
-/// An encoded run.
-#[derive(Clone, Debug)]
-pub struct Encoded {
-    /// Compression byte and body.
-    pub bytes: Vec<u8>,
-    /// Size of the body once decompressed.
-    pub open_len: usize,
-}
-
 /// Encodes records in order.
 #[must_use]
 pub fn encode(records: &[LogRecord]) -> Encoded {
-    compress(&pack(records), ZSTD_LEVEL)
+    compressed::compress(&pack(records), compressed::LEVEL)
 }
 
 /// Encodes records that are to travel in one segment; none when others would not take it. Who sent them may have
@@ -132,8 +120,8 @@ pub fn encode_for_segment(records: &[LogRecord]) -> Option<Encoded> {
         encoded.open_len <= limits::SEGMENT_OPEN_BYTES
             && encoded.bytes.len().saturating_add(SEAL_BYTES) <= limits::SEGMENT_SEALED_BYTES
     };
-    let quick = compress(&body, ZSTD_LEVEL);
-    if fits(&quick) { Some(quick) } else { Some(compress(&body, ZSTD_HARD)).filter(fits) }
+    let quick = compressed::compress(&body, compressed::LEVEL);
+    if fits(&quick) { Some(quick) } else { Some(compressed::compress(&body, ZSTD_HARD)).filter(fits) }
 }
 
 fn pack(records: &[LogRecord]) -> Vec<u8> {
@@ -144,17 +132,6 @@ fn pack(records: &[LogRecord]) -> Vec<u8> {
     packer.finish(records.len())
 }
 
-fn compress(body: &[u8], level: i32) -> Encoded {
-    let open_len = body.len();
-    if open_len >= COMPRESS_FROM
-        && let Ok(packed) = zstd::bulk::compress(body, level)
-        && packed.len() < open_len
-    {
-        return Encoded { bytes: [&[ZSTD], packed.as_slice()].concat(), open_len };
-    }
-    Encoded { bytes: [&[PLAIN], body].concat(), open_len }
-}
-
 /// Decodes a run whose body decompresses to exactly `open_len` bytes.
 ///
 /// # Errors
@@ -163,20 +140,7 @@ pub fn decode(bytes: &[u8], open_len: usize) -> Result<Vec<LogRecord>, RunError>
     if open_len > limits::SEGMENT_OPEN_BYTES {
         return Err(RunError::TooLarge { limit: limits::SEGMENT_OPEN_BYTES });
     }
-    match bytes.split_first() {
-        Some((&PLAIN, body)) if body.len() == open_len => unpack(body),
-        Some((&ZSTD, packed)) => {
-            // The decompressor writes into a buffer of this capacity and fails when it is full.
-            let body = zstd::bulk::decompress(packed, open_len)
-                .map_err(|_| RunError::TooLarge { limit: open_len })?;
-            if body.len() != open_len {
-                return Err(RunError::Form("it opens to another size than it says"));
-            }
-            unpack(&body)
-        }
-        Some((&PLAIN, _)) => Err(RunError::Form("it opens to another size than it says")),
-        _ => Err(RunError::Form("unknown compression")),
-    }
+    unpack(&compressed::open(bytes, open_len)?)
 }
 
 /// What both sides remember while they walk a run.

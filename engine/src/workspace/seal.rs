@@ -3,6 +3,7 @@
 use super::Engine;
 use super::stage::Stage;
 use crate::ledger;
+use crate::log::compressed::Encoded;
 use crate::log::{LogRecord, run};
 use crate::store::rows::{self, LogKind, RunRow};
 use crate::store::tables::{LogNo, Table, key};
@@ -140,7 +141,7 @@ fn groups_to_join(runs: &[(Vec<u8>, RunRow)]) -> impl Iterator<Item = &[(Vec<u8>
     .filter(|group| group.len() > 1)
 }
 
-fn join_entries<'a>(rows: impl Iterator<Item = &'a RunRow>) -> Option<run::Encoded> {
+fn join_entries<'a>(rows: impl Iterator<Item = &'a RunRow>) -> Option<Encoded> {
     let mut records = Vec::new();
     for row in rows {
         records.extend(run::decode(&row.bytes, row.open_len as usize).ok()?);

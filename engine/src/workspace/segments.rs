@@ -8,7 +8,6 @@ use crate::store::rows::{self, LogKind, PendingRow, RunRow};
 use crate::store::tables::{LogNo, Table, key};
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use syncd_evidence::Checkpoint;
 use syncd_schema::cbor::{self, CborError};
 use syncd_schema::message::Segment;
 use syncd_schema::operation::EntryState;
@@ -103,21 +102,8 @@ impl Engine {
             }
             Ok(taken)
         })?;
-        while let Some((last, before)) = runs.split_last() {
-            let (first, row) = last;
-            if before.is_empty() && *first == from {
-                return Ok(runs.pop());
-            }
-            if let Some(row) = pack(no, from, &runs, row.checkpoint)? {
-                return Ok(Some((from, row)));
-            }
-            // Packed in another way, or together with others, it is more than one segment may be.
-            if before.is_empty() {
-                return Ok(runs.pop());
-            }
-            runs.pop();
-        }
-        Ok(None)
+        let packed = pack(no, from, &runs)?;
+        Ok(packed.map(|row| (from, row)).or_else(|| runs.into_iter().next()))
     }
 
     /// Visits the runs of a log in order, beginning with the one that holds `from`, until told to stop.
@@ -263,22 +249,35 @@ impl Engine {
     }
 }
 
-/// Packs what several runs hold from a place on into one, if that is a segment that others take: each of the runs
-/// was, and together they may require more operations, or be packed less tightly than somebody packed them.
-fn pack(
-    no: LogNo,
-    from: LogSeq,
-    runs: &[(LogSeq, RunRow)],
-    checkpoint: Checkpoint,
-) -> Result<Option<RunRow>, StoreError> {
-    let mut records = Vec::new();
-    for (first, row) in runs {
-        let skip = from.0.saturating_sub(first.0) as usize;
-        records.extend(decode_run(no, *first, row)?.into_iter().skip(skip));
+/// Packs what runs hold from a place on into one that others take: each of them was, and together they may require
+/// more operations, or be packed less tightly than somebody packed them. None where only the first is left, which is
+/// sent as it is stored. Each is decoded once: its author may know how to make them fit badly.
+fn pack(no: LogNo, from: LogSeq, runs: &[(LogSeq, RunRow)]) -> Result<Option<RunRow>, StoreError> {
+    let least = usize::from(runs.first().is_some_and(|(first, _)| *first == from));
+    if runs.len() <= least {
+        return Ok(None);
     }
-    let Some(encoded) = run::encode_for_segment(&records) else { return Ok(None) };
-    let (count, open_len) = (records.len() as u32, encoded.open_len as u32);
-    Ok(Some(RunRow { count, open_len, checkpoint, bytes: encoded.bytes }))
+    let (mut records, mut ends, mut required) = (Vec::new(), Vec::new(), 0);
+    for (first, row) in runs {
+        let run = decode_run(no, *first, row)?;
+        required += run.iter().map(|record| record.entry.requires.len()).sum::<usize>();
+        if required > limits::SEGMENT_REQUIRES && !ends.is_empty() {
+            break;
+        }
+        let skip = from.0.saturating_sub(first.0) as usize;
+        records.extend(run.into_iter().skip(skip));
+        ends.push((records.len(), row.checkpoint));
+    }
+    while ends.len() > least
+        && let Some((count, checkpoint)) = ends.last().copied()
+    {
+        if let Some(encoded) = records.get(..count).and_then(run::encode_for_segment) {
+            let (count, open_len) = (count as u32, encoded.open_len as u32);
+            return Ok(Some(RunRow { count, open_len, checkpoint, bytes: encoded.bytes }));
+        }
+        ends.truncate(ends.len() / 2);
+    }
+    Ok(None)
 }
 
 /// Decodes a stored run; damage names the place.
