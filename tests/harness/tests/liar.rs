@@ -251,12 +251,11 @@ fn rounds(with_liar: bool, rounds: usize) -> (u64, u64, Duration, Duration) {
         let (device, token) = (round % 3, world.workload.token(round % 3));
         let planned = world.workload.put(&format!("round-{round}"), &token);
         world.write(device, vec![planned]).expect("written");
-        let operation = world.model.acked.last().expect("acknowledged").operation;
-        let holds = |world: &World, n: usize| {
-            let engine = world.devices[n].engine.as_ref().expect("runs");
-            engine.operation(operation).expect("read").is_some()
-        };
-        while !(0..3).all(|n| holds(&world, n)) {
+        let log = world.devices[device].engine.as_ref().expect("runs").own_log();
+        let size =
+            |world: &World, n: usize| world.devices[n].engine.as_ref().expect("runs").size_of_log(&log);
+        let written = size(&world, device);
+        while (0..3).any(|n| size(&world, n) < written) {
             world.pass(500).expect("goes on");
             late += 500;
             assert!(late < 60_000_000, "round {round} never arrives");
