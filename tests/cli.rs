@@ -5,21 +5,10 @@
 
 mod common;
 
-use common::{Device, Ran};
+use common::{Device, Ran, both_ways};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-
-/// Runs a test on a device without a daemon, then on another with one.
-fn both_ways(test: impl Fn(&Device)) {
-    let down = Device::new();
-    down.run(&["init"]).ok();
-    test(&down);
-    let up = Device::new();
-    let daemon = up.up();
-    test(&up);
-    assert_eq!(daemon.stop(), 0);
-}
 
 fn has_keys(value: &Value, keys: &[&str]) {
     for key in keys {

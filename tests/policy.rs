@@ -4,24 +4,13 @@
 
 mod common;
 
-use common::Device;
+use common::{Device, both_ways};
 use serde_json::{Value, json};
 
 const OPEN: &str = "@id(\"all\") permit(principal, action, resource);\n";
 const NO_SECRETS: &str = "@id(\"no-secrets\") @because(\"Secrets live elsewhere.\")\n\
     forbid(principal, action in Action::\"write\", resource)\n\
     when { context.collection == Collection::\"secrets\" };\n";
-
-/// Runs a test on a device without a daemon, then on another with one.
-fn both_ways(test: impl Fn(&Device)) {
-    let down = Device::new();
-    down.run(&["init"]).ok();
-    test(&down);
-    let up = Device::new();
-    let daemon = up.up();
-    test(&up);
-    assert_eq!(daemon.stop(), 0);
-}
 
 fn file(device: &Device, name: &str, text: &str) -> String {
     device.file(name, text).to_str().unwrap().to_owned()

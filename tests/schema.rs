@@ -4,21 +4,10 @@
 
 mod common;
 
-use common::Device;
+use common::{Device, both_ways};
 use serde_json::{Value, json};
 use syncd_engine::{Intent, WriteRequest};
 use syncd_schema::EntryKind;
-
-/// Runs a test on a device without a daemon, then on another with one.
-fn both_ways(test: impl Fn(&Device)) {
-    let down = Device::new();
-    down.run(&["init"]).ok();
-    test(&down);
-    let up = Device::new();
-    let daemon = up.up();
-    test(&up);
-    assert_eq!(daemon.stop(), 0);
-}
 
 fn manifest(device: &Device, manifest: &Value) -> String {
     device.file("manifest.json", manifest.to_string()).to_str().unwrap().to_owned()

@@ -5,24 +5,13 @@
 
 mod common;
 
-use common::{Device, Ran, Running};
+use common::{Device, Ran, Running, both_ways};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::process::Stdio;
 
 const WIDE: &str = r#"{"n":123456789012345678901234567890}"#;
 const TWICE: &str = r#"{"a":1,"a":2}"#;
-
-/// Runs a test on a device without a daemon, then on another with one.
-fn both_ways(test: impl Fn(&Device)) {
-    let down = Device::new();
-    down.run(&["init"]).ok();
-    test(&down);
-    let up = Device::new();
-    let daemon = up.up();
-    test(&up);
-    assert_eq!(daemon.stop(), 0);
-}
 
 fn ticket(device: &Device) -> String {
     device.run(&["invite"]).ok()["ticket"].as_str().unwrap().to_owned()

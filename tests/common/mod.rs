@@ -61,6 +61,17 @@ impl Ran {
     }
 }
 
+/// Runs a test on a device without a daemon, then on another with one.
+pub fn both_ways(test: impl Fn(&Device)) {
+    let down = Device::new();
+    down.run(&["init"]).ok();
+    test(&down);
+    let up = Device::new();
+    let daemon = up.up();
+    test(&up);
+    assert_eq!(daemon.stop(), 0);
+}
+
 impl Device {
     pub fn new() -> Self {
         Self { home: tempfile::tempdir().unwrap() }

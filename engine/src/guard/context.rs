@@ -11,6 +11,7 @@ use super::quiet;
 use super::references::{self, OpRef};
 use super::refused::{Reason, Refused};
 use super::scan::{Layout, Scanned};
+use crate::document;
 use automerge::{Automerge, ChangeHash};
 use std::collections::HashMap;
 use syncd_schema::Digest;
@@ -81,7 +82,10 @@ pub(crate) fn check(
     scanned: &Scanned,
     layout: &Layout<'_>,
 ) -> Result<Verdict, Refused> {
-    if batch.contains(&scanned.hash) || doc.is_some_and(|doc| holds(doc, &scanned.hash)) {
+    // What builds on all heads is not among what they build on, and need not be looked for.
+    let at_heads = doc.filter(|doc| document::heads(doc) == scanned.deps);
+    let is_here = || at_heads.is_none() && doc.is_some_and(|doc| holds(doc, &scanned.hash));
+    if batch.contains(&scanned.hash) || is_here() {
         return Ok(Verdict::Present);
     }
     if scanned.deps.is_empty() && !(batch.changes.is_empty() && doc.is_none_or(Automerge::is_empty)) {
@@ -118,7 +122,8 @@ pub(crate) fn check(
         is_here && past.as_ref().is_none_or(|past| past.holds(op))
     })?;
     // It asks Automerge about places that a foreign change names.
-    let is_plain = quiet::catch(|| plain::is_plain(doc, scanned, layout)).unwrap_or(false);
+    let judge = |doc| quiet::catch(|| plain::is_plain(doc, scanned, layout)).unwrap_or(false);
+    let is_plain = at_heads.is_some_and(judge);
     Ok(Verdict::Ready { is_plain })
 }
 

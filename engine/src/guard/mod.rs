@@ -4,18 +4,20 @@
 //! A signed peer may be a compromised one, and Automerge trusts its input: crafted changes make it panic, loop,
 //! take gigabytes, or hold a document that can never be loaded again. So there are layers, each in its own file:
 //!
-//! 1. [`scan`]: bytes alone, streaming, before any decoder runs: frame, checksum, sizes, run-length totals.
+//! 1. [`scan`]: bytes alone, streaming, before any decoder runs: frame, checksum, sizes, run-length totals, and
+//!    (`columns`) runs in the one form that encoders write.
 //! 2. `context`: sequence number, first operation and dependencies against the change's causal past, and
 //!    (`references`) that every operation pointed at exists and its author can have known it (`past`). `door` brings a
 //!    batch into causal order by it.
-//! 3. `trial`: the batch is applied once, to a copy, where a panic is caught; then each change must come back out
+//! 3. `semantics`: each operation is of a kind that fits what it points at, no deeper than others can read, judged by
+//!    an [`Index`] beside the document that is read from its saved form (`saved`) and kept within bounds (`known`).
+//! 4. `trial`: the batch is applied once, to a copy, where a panic is caught; then each change must come back out
 //!    of the copy byte for byte, and a small document must survive saving and loading, unless all of the batch is
 //!    what Automerge itself would have written there (`plain`).
-//! 4. promotion: the caller makes the copy the document. If anything failed, the document was never touched.
+//! 5. promotion: the caller makes the copy the document. If anything failed, the document was never touched.
 //!
-//! The guard knows no policy, no store and no meaning: whether a change is *allowed* is asked elsewhere. What it
-//! does not bound yet are operations that exist but are of the wrong kind, and deep nesting; layers for these go between 2
-//! and 3.
+//! `docs/guard.md` has each rule, what it keeps out, and why an honest writer meets it. The guard knows no policy, no
+//! store and no intention: whether a change is *allowed* is asked elsewhere.
 
 pub mod chunk;
 mod columns;
@@ -23,6 +25,8 @@ mod context;
 mod door;
 mod index;
 mod known;
+#[cfg(test)]
+mod lives;
 mod ops;
 mod past;
 mod plain;
@@ -73,7 +77,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Admission {
     /// The document with all applied changes; none when no change was applied. The one given in is untouched.
-    pub doc: Option<Automerge>,
+    pub doc: Option<Box<Automerge>>,
     /// One outcome for each change, in their order.
     pub outcomes: Vec<Outcome>,
     /// Whether what was let in is one line of work on top of all there was.

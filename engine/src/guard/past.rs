@@ -200,40 +200,19 @@ impl Pasts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::lives::{Numbers, life};
     use crate::guard::scan;
-    use automerge::transaction::{CommitOptions, Transactable};
-    use automerge::{ActorId, Change, ROOT};
+    use automerge::transaction::Transactable;
+    use automerge::{Change, ROOT};
     use std::collections::HashSet;
 
-    /// A small generator: the same numbers in every run.
-    struct Numbers(u64);
-
-    impl Numbers {
-        fn below(&mut self, bound: usize) -> usize {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) as usize % bound
-        }
-    }
-
-    /// Changes of three people who hear of each other now and then, in an order in which they could come.
+    /// Changes of three people in an order in which they could come.
     fn lives(seed: u64) -> Vec<Change> {
-        let mut numbers = Numbers(seed);
-        let mut docs: Vec<Automerge> = (0..3).map(|_| crate::document::empty()).collect();
-        for n in 0..40 {
-            let (who, other) = (numbers.below(3), numbers.below(3));
-            if numbers.below(3) == 0 && who != other {
-                let mut theirs = docs[other].clone();
-                docs[who].merge(&mut theirs).unwrap();
-            }
-            docs[who].set_actor(ActorId::from([who as u8 + 1; 16]));
-            let mut tx = docs[who].transaction();
+        let all = life(seed, &crate::document::empty(), 40, |tx, numbers, turn| {
             for k in 0..=numbers.below(3) {
-                tx.put(ROOT, format!("k{k}"), n).unwrap();
+                tx.put(ROOT, format!("k{k}"), turn as i64).unwrap();
             }
-            tx.commit_with(CommitOptions::default().with_time(0));
-        }
-        let mut all = docs[0].clone();
-        docs[1..].iter_mut().for_each(|doc| drop(all.merge(doc).unwrap()));
+        });
         all.get_changes(&[])
     }
 

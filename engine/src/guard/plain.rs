@@ -10,17 +10,16 @@ use super::refused::Refused;
 use super::scan::{Layout, Scanned};
 use super::semantics;
 use super::trial::RELOAD_OPS;
-use crate::document;
 use automerge::{Automerge, ObjType, ROOT, ReadDoc};
 
 /// A change of more operations is loaded again: slots are compared one by one, and looking each up costs something too.
 const MOST_OPS: u64 = 32;
-/// Whether a change whose references were found good is what Automerge would write. False says nothing about it, as for
-/// a document that would not be loaded again anyway.
-pub(crate) fn is_plain(doc: Option<&Automerge>, scanned: &Scanned, layout: &Layout<'_>) -> bool {
-    let Some(doc) = doc.filter(|doc| doc.stats().num_ops <= RELOAD_OPS) else { return false };
+
+/// Whether a change whose references were found good is what Automerge would write, into a document whose heads it
+/// builds on. False says nothing about it, as for a document that would not be loaded again anyway.
+pub(crate) fn is_plain(doc: &Automerge, scanned: &Scanned, layout: &Layout<'_>) -> bool {
     scanned.ops <= MOST_OPS
-        && document::heads(doc) == scanned.deps
+        && doc.stats().num_ops <= RELOAD_OPS
         && replaces_what_is_shown(doc, scanned, layout).unwrap_or(false)
 }
 
@@ -66,7 +65,7 @@ fn are_shown(doc: &Automerge, object: Option<OpRef<'_>>, key: &str, expected: &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Edit, EncodedChange, birth, empty, join};
+    use crate::document::{self, Edit, EncodedChange, birth, empty, join};
     use crate::guard::scan;
     use serde_json::json;
     use syncd_schema::Manifest;
@@ -82,7 +81,8 @@ mod tests {
 
     fn is_plain_on(doc: &Automerge, change: &EncodedChange) -> bool {
         let (scanned, layout) = scan::layout(&change.bytes).expect("well formed");
-        is_plain(Some(doc), &scanned, &layout)
+        let at_heads = document::heads(doc) == scanned.deps;
+        at_heads && is_plain(doc, &scanned, &layout)
     }
 
     #[test]

@@ -146,49 +146,26 @@ fn fill(index: &mut Index, saved: &[Column<'_>], end: Reader<'_>) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::lives::{Numbers, at_no_time, life};
     use crate::guard::{scan, semantics};
-    use automerge::transaction::{CommitOptions, Transactable};
-    use automerge::{ActorId, Change, ObjId, ObjType, ROOT as DOC, ReadDoc, ScalarValue};
+    use automerge::transaction::Transactable;
+    use automerge::{Change, ObjId, ObjType, ROOT as DOC, ReadDoc, ScalarValue};
 
-    /// A small generator: the same numbers in every run.
-    struct Numbers(u64);
-
-    impl Numbers {
-        fn below(&mut self, bound: usize) -> usize {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) as usize % bound
-        }
-    }
-
-    /// Three people who write maps, lists, texts and counters, and hear of each other now and then.
-    fn life(seed: u64) -> Automerge {
-        let mut numbers = Numbers(seed);
-        let mut docs: Vec<Automerge> = (0..3).map(|_| crate::document::empty()).collect();
-        let mut first = docs[0].transaction();
+    /// Three people who write maps, lists, texts and counters.
+    fn written(seed: u64) -> Automerge {
+        let mut born = crate::document::empty();
+        let mut first = born.transaction();
         first.put_object(DOC, "list", ObjType::List).unwrap();
         first.put_object(DOC, "text", ObjType::Text).unwrap();
         first.put(DOC, "count", ScalarValue::counter(3)).unwrap();
-        first.commit_with(CommitOptions::default().with_time(0));
-        let born = docs[0].clone();
-        docs[1..].iter_mut().for_each(|doc| *doc = born.clone());
-        for _ in 0..60 {
-            let (who, other) = (numbers.below(3), numbers.below(3));
-            if numbers.below(3) == 0 && who != other {
-                let mut theirs = docs[other].clone();
-                docs[who].merge(&mut theirs).unwrap();
-            }
-            docs[who].set_actor(ActorId::from([who as u8 + 1; 16]));
-            let list = docs[who].get(DOC, "list").unwrap().unwrap().1;
-            let text = docs[who].get(DOC, "text").unwrap().unwrap().1;
-            let mut tx = docs[who].transaction();
+        first.commit_with(at_no_time());
+        life(seed, &born, 60, |tx, numbers, _| {
+            let list = tx.get(DOC, "list").unwrap().unwrap().1;
+            let text = tx.get(DOC, "text").unwrap().unwrap().1;
             for _ in 0..=numbers.below(4) {
-                write(&mut tx, &mut numbers, &list, &text);
+                write(tx, numbers, &list, &text);
             }
-            tx.commit_with(CommitOptions::default().with_time(0));
-        }
-        let mut all = docs[0].clone();
-        docs[1..].iter_mut().for_each(|doc| drop(all.merge(doc).unwrap()));
-        all
+        })
     }
 
     fn write(tx: &mut impl Transactable, numbers: &mut Numbers, list: &ObjId, text: &ObjId) {
@@ -229,7 +206,7 @@ mod tests {
     #[test]
     fn read_at_once_or_change_by_change_an_index_is_the_same_and_honest_changes_keep_the_rules() {
         for seed in 0..40 {
-            let doc = life(seed);
+            let doc = written(seed);
             let changes = doc.get_changes(&[]);
             let mut grown = Index::default();
             for change in &changes {
@@ -245,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_batch_can_be_taken_back() {
-        let doc = life(7);
+        let doc = written(7);
         let changes = doc.get_changes(&[]);
         let (first, rest) = changes.split_at(changes.len() / 2);
         let mut index = Index::default();

@@ -34,7 +34,7 @@ pub(super) fn run(
     doc: Option<&Automerge>,
     candidates: &[Candidate<&[u8]>],
     outcomes: &mut [Outcome],
-) -> Option<Automerge> {
+) -> Option<Box<Automerge>> {
     if candidates.is_empty() {
         return None;
     }
@@ -72,7 +72,7 @@ fn are_rebuilt(copy: &Automerge, before: &[ChangeHash], candidates: &[&Candidate
 /// Applies candidates to copies until what is left is good.
 struct Trial<'t> {
     /// The last good copy; the base until there is one.
-    doc: Option<Automerge>,
+    doc: Option<Box<Automerge>>,
     base: &'t Automerge,
     candidates: &'t [Candidate<&'t [u8]>],
     /// Changes that failed, and those that build on them.
@@ -89,7 +89,7 @@ impl Trial<'_> {
         let ready: Vec<&Candidate<&[u8]>> =
             part.iter().filter(|candidate| self.is_whole(candidate)).collect();
         let Some(first) = ready.first() else { return };
-        match apply(self.doc.as_ref().unwrap_or(self.base), &ready) {
+        match apply(self.doc.as_deref().unwrap_or(self.base), &ready) {
             Ok(copy) => self.doc = Some(copy),
             Err(reason) if range.len() == 1 => {
                 self.lost.insert(first.hash);
@@ -137,7 +137,7 @@ fn counts_right(copy: &Automerge, candidate: &Candidate<&[u8]>) -> bool {
 }
 
 /// Applies changes to a copy of a document and proves that the copy is sound.
-fn apply(doc: &Automerge, candidates: &[&Candidate<&[u8]>]) -> Result<Automerge, Reason> {
+fn apply(doc: &Automerge, candidates: &[&Candidate<&[u8]>]) -> Result<Box<Automerge>, Reason> {
     let attempt = || {
         let changes: Result<Vec<Change>, _> =
             candidates.iter().map(|candidate| Change::try_from(candidate.bytes)).collect();
@@ -146,7 +146,7 @@ fn apply(doc: &Automerge, candidates: &[&Candidate<&[u8]>]) -> Result<Automerge,
             return Err(Reason::NotItsContent);
         }
         let before = doc.get_heads();
-        let mut copy = doc.clone();
+        let mut copy = Box::new(doc.clone());
         copy.apply_changes(changes).map_err(|error| match error {
             AutomergeError::DuplicateSeqNumber(..) => Reason::Equivocation,
             _ => Reason::Inapplicable,

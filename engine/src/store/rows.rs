@@ -407,6 +407,13 @@ impl PendingRow {
         }
     }
 
+    /// Whether later changes of its session have to wait for it: what somebody is asked about is known, and counted,
+    /// wherever it is looked at.
+    #[must_use]
+    pub const fn is_before_others(&self) -> bool {
+        matches!(self.state, EntryState::Held) && self.asks.is_none() && !self.apart && !self.late
+    }
+
     /// Whether it was declined with others, and not by a policy.
     #[must_use]
     pub const fn is_declined(&self) -> bool {

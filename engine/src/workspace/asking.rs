@@ -255,14 +255,14 @@ impl Engine {
     }
 
     /// An object's document as it would be with a change that waits; none when that does not fit.
-    pub(super) fn document_with(&self, doc: Option<&Automerge>, arrival: &Arrival) -> Option<Automerge> {
+    pub(super) fn document_with(&self, doc: Option<&Automerge>, arrival: &Arrival) -> Option<Box<Automerge>> {
         let payload = arrival.record.payload.as_deref()?;
         let mut door = Door::default();
         door.offer_as(doc, payload, arrival.record.entry.payload_digest, form_of(&arrival.record.entry));
         let (admission, _) = door.admit(doc);
         match admission.outcomes.first() {
             Some(guard::Outcome::Applied) => admission.doc,
-            Some(guard::Outcome::Present) => doc.cloned().or(Some(document::empty())),
+            Some(guard::Outcome::Present) => Some(Box::new(doc.cloned().unwrap_or_else(document::empty))),
             _ => None,
         }
     }

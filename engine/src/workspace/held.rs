@@ -65,11 +65,10 @@ impl Engine {
     /// Where the entries stand that are held because they contradict, as this stage will leave it, each with the session
     /// it was written in.
     pub(super) fn held_on(&self, stage: &Stage, key: &ObjectKey) -> Vec<(Standing, Option<[u8; 16]>)> {
-        let is_held = |row: &&PendingRow| row.apart && row.object.as_ref() == Some(key);
-        let stored = self.pending.of_object(&key.0).filter(|(at, _)| stage.pending_at(at).is_none());
+        let stored = self.pending.apart_in(key).filter(|(at, _)| stage.pending_at(at).is_none());
         let staged = stage.pending.iter().filter_map(|(at, row)| Some((at, row.as_ref()?)));
-        let held = stored.chain(staged).filter(|(_, row)| is_held(row));
-        held.map(|(at, row)| (*at, row.session)).collect()
+        let staged = staged.filter(|(_, row)| row.apart && row.object.as_ref() == Some(key));
+        stored.chain(staged).map(|(at, row)| (*at, row.session)).collect()
     }
 
     /// An object's document on a stage with all that is known of it, what is held included.
@@ -110,9 +109,7 @@ impl Engine {
 
     /// Where the entries stand that are held because they contradict.
     pub(super) fn apart(&self, key: &ObjectKey) -> Vec<Standing> {
-        let of_object = self.pending.of_object(&key.0);
-        let apart = of_object.filter(|(_, row)| row.apart && row.object.as_ref() == Some(key));
-        apart.map(|(at, _)| *at).collect()
+        self.pending.apart_in(key).map(|(at, _)| *at).collect()
     }
 
     /// An object's document with the changes that are held because they contradict; none when none is.
@@ -141,7 +138,7 @@ impl Engine {
 
     /// Whether something of an object is held because it contradicts.
     pub(super) fn holds_back(&self, key: &ObjectKey) -> bool {
-        self.pending.of_object(&key.0).any(|(_, row)| row.apart && row.object.as_ref() == Some(key))
+        self.pending.apart_in(key).next().is_some()
     }
 
     /// Reads an object's document with what is held.
@@ -163,10 +160,10 @@ impl Engine {
         &mut self,
         stage: &mut Stage,
         key: &ObjectKey,
-        whole: Automerge,
+        whole: Box<Automerge>,
         fitting: Vec<Fitting>,
         done: &mut Ledgered,
-    ) -> Result<(Automerge, Vec<Fitting>), StoreError> {
+    ) -> Result<(Box<Automerge>, Vec<Fitting>), StoreError> {
         let Some(staged) = stage.objects.get(key) else { return Ok((whole, fitting)) };
         let (before, known) = match &staged.compared {
             Some((compared, _)) => (compared.before.clone(), compared.after.clone()),
@@ -216,11 +213,11 @@ impl Engine {
             let changes = rest.iter().map(|fitting| (fitting.hash(), fitting.bytes.clone()));
             let changes: Vec<EncodedChange> =
                 changes.map(|(hash, bytes)| EncodedChange { hash, bytes }).collect();
-            let mut canonical = (*staged.document).clone();
+            let mut canonical = staged.document.clone();
             document::join_all(&mut canonical, &changes).is_ok().then_some(canonical)
         };
         if let Some(staged) = stage.objects.get_mut(key) {
-            staged.compared = Some((Compared { before, after }, Box::new(whole.clone())));
+            staged.compared = Some((Compared { before, after }, whole.clone()));
             staged.row_changed = true;
         }
         for one in &out {

@@ -10,10 +10,8 @@ use super::waiting::Standing;
 use super::{Engine, ObjectKey};
 use crate::guard::Outcome;
 use crate::store::StoreError;
-use crate::store::rows::PendingRow;
 use crate::store::tables::LogNo;
 use std::collections::{BTreeMap, BTreeSet};
-use syncd_schema::operation::EntryState;
 use syncd_schema::{Entry, EntryKind, LogSeq, OperationId};
 
 /// A session's changes: the log and the Automerge actor that they are of.
@@ -39,6 +37,34 @@ impl Engine {
         (group, outcomes): (&mut Vec<(Candidate, Vec<u8>)>, &[Outcome]),
         done: &mut Ledgered,
     ) -> Result<bool, StoreError> {
+        let waiting = self.first_waiting(stage, key, group, outcomes)?;
+        let mut kept = Vec::with_capacity(group.len());
+        let mut has_early = false;
+        for ((candidate, bytes), outcome) in std::mem::take(group).into_iter().zip(outcomes) {
+            let first = line_of(&candidate).and_then(|line| waiting.get(&line));
+            let at = (candidate.arrival.no, candidate.arrival.seq);
+            match first.filter(|(before, _)| matches!(outcome, Outcome::Applied) && *before < at) {
+                Some((_, operation)) => {
+                    has_early = true;
+                    let reason = "an earlier change of its session waits".to_owned();
+                    let judged = Judged::Waits { missing: Vec::new(), requires: vec![*operation], reason };
+                    self.not_admitted(stage, &candidate.arrival, judged, done)?;
+                }
+                None => kept.push((candidate, bytes)),
+            }
+        }
+        *group = kept;
+        Ok(has_early)
+    }
+
+    /// Of each session in a group, the first of its changes that waits.
+    fn first_waiting(
+        &self,
+        stage: &Stage,
+        key: &ObjectKey,
+        group: &[(Candidate, Vec<u8>)],
+        outcomes: &[Outcome],
+    ) -> Result<BTreeMap<Line, (Standing, OperationId)>, StoreError> {
         let mut waiting: BTreeMap<Line, (Standing, OperationId)> = BTreeMap::new();
         let mut wait = |line: Line, at: Standing, operation: OperationId| {
             let first = waiting.entry(line).or_insert((at, operation));
@@ -59,56 +85,39 @@ impl Engine {
                 *seq = one.0.arrival.seq.max(*seq);
             }
         }
-        let stored = self.pending.of_object(&key.0).filter(|(at, _)| stage.pending_at(at).is_none());
         let staged = stage.pending.iter().filter_map(|(at, row)| Some((at, row.as_ref()?)));
-        let before = stored.chain(staged).filter(|(_, row)| may_be_before(row, key));
-        let mut before: Vec<(&Standing, [u8; 16])> =
-            before.filter_map(|(at, row)| Some((at, row.session?))).collect();
-        before.sort_unstable();
-        // The first of a session says all: to look at each would unpack a run for each.
-        let mut found: BTreeSet<Line> = BTreeSet::new();
-        for (at, session) in before {
-            let line = (at.0, session);
-            let is_before = last.get(&line).is_some_and(|last| *last > at.1);
-            if !is_before || offered.contains(at) || found.contains(&line) {
-                continue;
-            }
+        let staged = staged.filter(|(_, row)| row.is_before_others() && row.object.as_ref() == Some(key));
+        let staged: BTreeSet<(Line, LogSeq)> =
+            staged.filter_map(|(at, row)| Some(((at.0, row.session?), at.1))).collect();
+        for (line @ (no, session), end) in last {
+            let stored = self.pending.before(key, session, (no, end)).copied();
+            let mut stored = stored.filter(|at| stage.pending_at(at).is_none() && !offered.contains(at));
+            let staged = staged.range((line, LogSeq(0))..(line, end)).map(|(_, seq)| (no, *seq));
+            let mut staged = staged.filter(|at| !offered.contains(at));
+            // Of each the first says all: to look at every one would unpack a run for each.
+            let found =
+                [self.first_of_session(stage, &mut stored)?, self.first_of_session(stage, &mut staged)?];
+            found.into_iter().flatten().for_each(|(at, operation)| wait(line, at, operation));
+        }
+        Ok(waiting)
+    }
+
+    /// The first of some waiting entries that is a change made by a session.
+    fn first_of_session(
+        &self,
+        stage: &Stage,
+        places: &mut dyn Iterator<Item = Standing>,
+    ) -> Result<Option<(Standing, OperationId)>, StoreError> {
+        for at in places {
             let run = self.staged_run(stage, at.0, at.1)?;
             let entry = run.and_then(|(first, records)| {
                 let index = usize::try_from(at.1.0.checked_sub(first.0)?).ok()?;
                 records.into_iter().nth(index).map(|record| record.entry)
             });
             if let Some(entry) = entry.filter(is_of_session) {
-                found.insert(line);
-                wait((at.0, session), *at, entry.operation);
+                return Ok(Some((at, entry.operation)));
             }
         }
-        let mut kept = Vec::with_capacity(group.len());
-        let mut has_early = false;
-        for ((candidate, bytes), outcome) in std::mem::take(group).into_iter().zip(outcomes) {
-            let first = line_of(&candidate).and_then(|line| waiting.get(&line));
-            let at = (candidate.arrival.no, candidate.arrival.seq);
-            match first.filter(|(before, _)| matches!(outcome, Outcome::Applied) && *before < at) {
-                Some((_, operation)) => {
-                    has_early = true;
-                    let reason = "an earlier change of its session waits".to_owned();
-                    let judged = Judged::Waits { missing: Vec::new(), requires: vec![*operation], reason };
-                    self.not_admitted(stage, &candidate.arrival, judged, done)?;
-                }
-                None => kept.push((candidate, bytes)),
-            }
-        }
-        *group = kept;
-        Ok(has_early)
+        Ok(None)
     }
-}
-
-/// Whether a waiting entry may be a change that others of its session have to wait for: what somebody is asked about is
-/// known, and counted, wherever it is looked at.
-fn may_be_before(row: &PendingRow, key: &ObjectKey) -> bool {
-    row.state == EntryState::Held
-        && row.object.as_ref() == Some(key)
-        && row.asks.is_none()
-        && !row.apart
-        && !row.late
 }

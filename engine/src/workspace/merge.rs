@@ -189,7 +189,7 @@ impl Engine {
         &mut self,
         stage: &mut Stage,
         key: &ObjectKey,
-        (document, is_line): (Automerge, bool),
+        (document, is_line): (Box<Automerge>, bool),
         fitting: Vec<Fitting>,
         done: &mut Ledgered,
     ) -> Result<(), StoreError> {
@@ -212,7 +212,7 @@ impl Engine {
             self.admitted(stage, &one.arrival, one.proof.decision(), done);
         }
         if let Some(staged) = stage.objects.get_mut(key) {
-            *staged.document = document;
+            staged.document = document;
             staged.remote = true;
             staged.is_apart |= !is_line;
             note_decisions(staged, fitting.iter().map(|fitting| &fitting.arrival));

@@ -1,6 +1,7 @@
 //! Entries that are stored and not admitted, found by what they wait for: what arrives wakes those it concerns and
 //! touches no other, however many wait.
 
+use super::ObjectKey;
 use crate::store::rows::PendingRow;
 use crate::store::tables::LogNo;
 use std::collections::btree_map::Values;
@@ -23,6 +24,10 @@ pub(crate) struct Waiting {
     by_asked: HashMap<Digest, BTreeSet<Standing>>,
     /// All of them by the object they are about.
     by_object: HashMap<ObjectId, BTreeSet<Standing>>,
+    /// Those that are held because they contradict, by their object.
+    apart: HashMap<ObjectId, BTreeSet<Standing>>,
+    /// Those that later changes of their session have to wait for, by object, log and session.
+    before: HashMap<(ObjectId, LogNo, [u8; 16]), BTreeSet<Standing>>,
     /// Those whose payload is not here.
     withheld: BTreeMap<LogNo, BTreeSet<LogSeq>>,
     /// How many other entries of each log are held, and how often that has changed.
@@ -112,10 +117,41 @@ impl Waiting {
         places.filter_map(|at| self.rows.get_key_value(at))
     }
 
+    /// Those of an object that are held because they contradict.
+    pub(crate) fn apart_in<'a>(
+        &'a self,
+        (object, collection, incarnation): &'a ObjectKey,
+    ) -> impl Iterator<Item = (&'a Standing, &'a PendingRow)> + use<'a> {
+        let places = self.apart.get(object).into_iter().flatten();
+        let rows = places.filter_map(|at| self.rows.get_key_value(at));
+        rows.filter(move |(_, row)| {
+            row.object.as_ref().is_some_and(|(_, of, life)| of == collection && life == incarnation)
+        })
+    }
+
+    /// Those of a session and an object before a place in its log, in the order of the log, that later changes of the
+    /// session have to wait for.
+    pub(crate) fn before(
+        &self,
+        key: &ObjectKey,
+        session: [u8; 16],
+        (no, end): Standing,
+    ) -> impl Iterator<Item = &Standing> {
+        let places = self.before.get(&(key.0.clone(), no, session));
+        let places = places.into_iter().flat_map(move |places| places.range(..(no, end)));
+        places.filter(|at| self.rows.get(at).is_some_and(|row| row.object.as_ref() == Some(key)))
+    }
+
     pub(crate) fn insert(&mut self, at: Standing, row: PendingRow) {
         self.remove(&at);
         if let Some((object, ..)) = &row.object {
             self.by_object.entry(object.clone()).or_default().insert(at);
+            if row.apart {
+                self.apart.entry(object.clone()).or_default().insert(at);
+            }
+            if let Some(session) = row.session.filter(|_| row.is_before_others()) {
+                self.before.entry((object.clone(), at.0, session)).or_default().insert(at);
+            }
         }
         *self.kept_out.entry(at.0).or_default() += usize::from(!row.withheld);
         if row.state == EntryState::Held {
@@ -141,6 +177,10 @@ impl Waiting {
         let Some(row) = self.rows.remove(at) else { return };
         if let Some((object, ..)) = &row.object {
             forget(&mut self.by_object, object, at);
+            forget(&mut self.apart, object, at);
+            if let Some(session) = row.session {
+                forget(&mut self.before, &(object.clone(), at.0, session), at);
+            }
         }
         let kept_out = self.kept_out.entry(at.0).or_default();
         *kept_out = kept_out.saturating_sub(usize::from(!row.withheld));

@@ -212,7 +212,7 @@ fn let_in(doc: &Automerge, changes: &[EncodedChange], kind: &str) -> Result<Auto
     {
         return Err(Failure::new(kind, crate::attempt::word(outcome)));
     }
-    Ok(admission.doc.unwrap_or_else(|| doc.clone()))
+    Ok(admission.doc.map_or_else(|| doc.clone(), |doc| *doc))
 }
 
 /// Everything that is tried on a document with changes let in. `before` is what they were let into.

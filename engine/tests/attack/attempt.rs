@@ -200,7 +200,7 @@ fn offer(attack: &Attack, outcome: &mut String, dice: &mut Dice) -> Result<(), F
         .filter(|(_, outcome)| **outcome == Outcome::Applied)
         .map(|(change, _)| change.clone())
         .collect();
-    aftermath::survives(doc, after, &arrived, dice)
+    aftermath::survives(doc, *after, &arrived, dice)
 }
 
 /// Whatever else a device has, and in whatever batches the changes come, they are let in or refused alike: else two
@@ -213,7 +213,7 @@ fn is_judged_alike(attack: &Attack, expected: &[String]) -> Result<(), Failure> 
         for change in changes {
             let admission = step("the guard", || guard::admit(here.as_ref(), &[incoming(change)]))?;
             found.extend(admission.outcomes.iter().map(word));
-            here = admission.doc.or(here);
+            here = admission.doc.map(|doc| *doc).or(here);
         }
         // Of those refused it does not matter why, nor where in the library it was noticed.
         let is_in = |outcome: &String| outcome == "Applied" || outcome == "Present";

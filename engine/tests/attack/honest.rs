@@ -65,7 +65,7 @@ fn honest_work_survives_what_is_tried() {
             let change = attempt::draft(&world, dice).write();
             let admission = guard::admit(world.doc.as_ref(), &[incoming(&change)]);
             let after = admission.doc.expect("an honest change");
-            if let Err(failure) = aftermath::survives(world.doc.as_ref(), after, &[change], dice) {
+            if let Err(failure) = aftermath::survives(world.doc.as_ref(), *after, &[change], dice) {
                 failed.push(format!("{shape}, variant {variant}: {failure:?}"));
             }
         }
@@ -79,11 +79,11 @@ fn whole_history(shape: &str, doc: &Automerge, dice: &mut Dice) -> usize {
     let in_order = guard::admit(None, &changes.iter().map(incoming).collect::<Vec<_>>());
     assert!(in_order.is_complete(), "{shape}: {:?}", in_order.first_refused());
     assert_eq!(document::heads(&in_order.doc.unwrap()), document::heads(doc), "{shape}");
-    let mut here: Option<Automerge> = None;
+    let mut here: Option<Box<Automerge>> = None;
     let mut rest = changes.as_slice();
     while !rest.is_empty() {
         let (part, after) = rest.split_at(rest.len().min(1 + dice.roll(40)));
-        let admission = guard::admit(here.as_ref(), &part.iter().map(incoming).collect::<Vec<_>>());
+        let admission = guard::admit(here.as_deref(), &part.iter().map(incoming).collect::<Vec<_>>());
         assert!(admission.is_complete(), "{shape}: {:?}", admission.first_refused());
         (here, rest) = (admission.doc, after);
     }

@@ -1,9 +1,8 @@
 //! Replicas that work apart and answer what they are asked about, at once and not alike. After every step the set that was
 //! kept up to date is the one that is found in the whole document from nothing, and in the end all have the same.
 
-use crate::actor;
-use crate::random::{Dice, Replica, base};
-use automerge::{Automerge, Change, ChangeHash, ReadDoc};
+use crate::random::{Dice, Replica};
+use automerge::{Automerge, Change, ReadDoc};
 use serde_json::json;
 use std::collections::BTreeSet;
 use syncd_engine::conflict::{self, Answer, Choice, Conflict, Kind};
@@ -57,28 +56,16 @@ fn meet(replicas: &mut [Replica]) {
     for one in 0..replicas.len() {
         for other in 0..replicas.len() {
             let from = replicas[other].doc.clone();
-            receive_all(&mut replicas[one], &from);
+            replicas[one].receive_all(&from);
         }
-    }
-}
-
-fn receive_all(replica: &mut Replica, from: &Automerge) {
-    let held: BTreeSet<ChangeHash> = replica.doc.get_changes(&[]).iter().map(Change::hash).collect();
-    let mut new = from.get_changes(&[]);
-    new.retain(|change| !held.contains(&change.hash()));
-    if !new.is_empty() {
-        replica.doc.apply_changes(new.clone()).expect("applies");
-        replica.learn(&new);
     }
 }
 
 /// One script; how many contradicting answers were open in it, summed over its steps.
 fn script(seed: u64) -> usize {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let count = 2 + dice.roll(3);
-    let mut replicas: Vec<Replica> = (0..count)
-        .map(|n| Replica { doc: base().with_actor(actor(1 + n as u8)), open: BTreeSet::new() })
-        .collect();
+    let mut replicas = Replica::several(&mut dice);
+    let count = replicas.len();
     let mut contradicting = 0;
     for step in 0..20 + dice.roll(20) {
         let one = dice.roll(count);

@@ -31,14 +31,36 @@ impl Replica {
         self.open = conflict::update(&self.doc, &self.open, &arrived, &|_| false).expect("not too wide");
     }
 
+    /// Two to four that begin alike.
+    pub fn several(dice: &mut Dice) -> Vec<Self> {
+        let count = 2 + dice.roll(3);
+        let begun = |n| Self { doc: base().with_actor(actor(1 + n as u8)), open: BTreeSet::new() };
+        (0..count).map(begun).collect()
+    }
+
     /// Takes some of what another has, in causal order.
     pub fn receive(&mut self, from: &Automerge, dice: &mut Dice) {
-        let held: BTreeSet<ChangeHash> = self.doc.get_changes(&[]).iter().map(Change::hash).collect();
-        let mut new: Vec<Change> = from.get_changes(&[]);
-        new.retain(|change| !held.contains(&change.hash()));
+        let mut new = self.missing(from);
         if dice.roll(3) == 0 {
             new.truncate(dice.roll(new.len() + 1));
         }
+        self.take(new);
+    }
+
+    /// Takes all that another has.
+    pub fn receive_all(&mut self, from: &Automerge) {
+        let new = self.missing(from);
+        self.take(new);
+    }
+
+    fn missing(&self, from: &Automerge) -> Vec<Change> {
+        let held: BTreeSet<ChangeHash> = self.doc.get_changes(&[]).iter().map(Change::hash).collect();
+        let mut new: Vec<Change> = from.get_changes(&[]);
+        new.retain(|change| !held.contains(&change.hash()));
+        new
+    }
+
+    fn take(&mut self, new: Vec<Change>) {
         if !new.is_empty() {
             self.doc.apply_changes(new.clone()).expect("applies");
             self.learn(&new);
@@ -184,10 +206,8 @@ fn check(replica: &Replica, seed: u64, step: usize) {
 /// One script; how many conflicts were open in it, summed over its steps.
 fn script(seed: u64) -> usize {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let count = 2 + dice.roll(3);
-    let mut replicas: Vec<Replica> = (0..count)
-        .map(|n| Replica { doc: base().with_actor(actor(1 + n as u8)), open: BTreeSet::new() })
-        .collect();
+    let mut replicas = Replica::several(&mut dice);
+    let count = replicas.len();
     let mut open = 0;
     for step in 0..12 + dice.roll(12) {
         let one = dice.roll(count);

@@ -96,7 +96,7 @@ pub fn send(from: &Automerge, to: &mut Automerge) {
     let admission = guard::admit(Some(to), &incoming);
     assert!(admission.is_complete(), "an honest change was not let in: {:?}", admission.outcomes);
     if let Some(doc) = admission.doc {
-        *to = doc;
+        *to = *doc;
     }
 }
 

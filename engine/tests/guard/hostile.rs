@@ -108,7 +108,7 @@ fn mutated_changes_do_no_harm() {
         keep_crasher(&admission.outcomes[0], &base, &bad);
         let Some(doc) = admission.doc else { continue };
         applied += 1;
-        match harm(doc, round) {
+        match harm(*doc, round) {
             Harm::None => continue,
             Harm::Now => broken += 1,
             Harm::Later => later += 1,
@@ -183,7 +183,7 @@ fn misdirected_changes_do_no_harm() {
         keep_crasher(&admission.outcomes[0], &base, &bad);
         let Some(doc) = admission.doc else { continue };
         applied += 1;
-        match harm(doc, round) {
+        match harm(*doc, round) {
             Harm::None => {}
             Harm::Now => broken += 1,
             Harm::Later => later += 1,

@@ -45,7 +45,7 @@ fn admitted(before: Option<&Automerge>, change: &EncodedChange) -> Automerge {
     assert!(admission.is_complete(), "an honest change is refused: {:?}", admission.outcomes);
     let doc = admission.doc.expect("a document");
     document::compact(&doc).expect("it can be saved and loaded");
-    doc
+    *doc
 }
 
 /// A JSON Pointer.
