@@ -9,6 +9,7 @@ mod batch;
 mod burst_rows;
 mod card_rows;
 mod location;
+mod pending_rows;
 mod rebirth_rows;
 mod rewrite;
 pub mod rows;
